@@ -1,0 +1,10 @@
+/* random.h: fresh random bytes from the host. */
+#ifndef CRYPTO_RANDOM_H
+#define CRYPTO_RANDOM_H
+
+#include "base/span.h"
+#include "crypto/sha256.h"
+
+void random_bytes(void *out, size_t n);
+
+#endif
