@@ -1,0 +1,27 @@
+/* relay_json.h: reading a relay's answers. A thin, strict layer over cJSON: every reader says whether the member is there
+ * and of the right kind, and nothing of the relay's is trusted beyond its form. */
+#ifndef CLIENT_RELAY_JSON_H
+#define CLIENT_RELAY_JSON_H
+
+#include "base/arena.h"
+
+typedef struct json json;
+
+/* ERR_MALFORMED unless the whole body is one JSON object. Freed by json_close. */
+MUST_USE err json_open(span body, json **root);
+void json_close(json *root);
+
+/* The member, or NULL when it is absent or null. */
+const json *json_member(const json *object, const char *name);
+/* Elements of an array; 0 for anything else. */
+size_t json_count(const json *array);
+const json *json_element(const json *array, size_t index);
+/* Each gives ERR_MALFORMED when the member is absent or of another kind. Text lives as long as the root. */
+MUST_USE err json_text(const json *object, const char *name, span *text);
+MUST_USE err json_bytes(const json *object, const char *name, arena *a, span *bytes);
+/* Base64url of exactly `size` bytes. */
+MUST_USE err json_fixed(const json *object, const char *name, uint8_t *out, size_t size);
+/* An integer from 0 to 2^53. */
+MUST_USE err json_int(const json *object, const char *name, int64_t *value);
+
+#endif

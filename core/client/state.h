@@ -1,0 +1,257 @@
+/* state.h: what the files of this folder share: the client's struct, and the functions they call of each other. Not for
+ * anyone outside the folder. */
+#ifndef CLIENT_STATE_H
+#define CLIENT_STATE_H
+
+#include "client/client.h"
+#include "client/content.h"
+#include "client/invite.h"
+#include "client/notice.h"
+#include "client/request.h"
+#include "mls/group.h"
+#include "store/store.h"
+
+#define PATH_MAX_BYTES 256
+#define ORIGIN_MAX_BYTES 300
+#define SCRATCH_SIZE (8u << 20) /* bounds what one command may decode: a Welcome for 1000 members is 4 MiB */
+#define GROUP_CACHE 8           /* groups kept open between commands */
+#define INFLIGHT_MAX 16         /* requests out at once */
+#define STAFF_RIGHTS (RIGHT_MESSAGE | RIGHT_INVITE_PATIENT)
+#define FOUNDER_RIGHTS (RIGHT_MESSAGE | RIGHT_INVITE_PATIENT | RIGHT_INVITE_STAFF | RIGHT_ROSTER | RIGHT_AUDIT)
+
+/* Stored: never renumber. */
+typedef enum conversation_state {
+    CONVERSATION_CREATING = 0,
+    CONVERSATION_ACTIVE = 1,
+    CONVERSATION_LEFT = 2,
+    CONVERSATION_BROKEN = 3
+} conversation_state;
+
+/* Stored: never renumber. */
+typedef enum job_kind {
+    JOB_CLINIC = 1,
+    JOB_DEVICE = 2,
+    JOB_KEY_PACKAGES = 3,
+    JOB_ROSTER = 4,
+    JOB_INVITATION = 5,
+    JOB_WITHDRAW = 6,
+    JOB_COMMIT = 7,
+    JOB_MESSAGE = 8
+} job_kind;
+#define LANE_ACCOUNT 0
+
+typedef enum request_kind {
+    REQUEST_NONE,
+    REQUEST_JOB,
+    REQUEST_INBOX,
+    REQUEST_ROSTER,
+    REQUEST_CLAIM,      /* of key packages, for a conversation */
+    REQUEST_INVITATION, /* reading the one we hold */
+    REQUEST_ENROL
+} request_kind;
+
+typedef struct inflight {
+    uint64_t id;
+    request_kind kind;
+    int64_t job;          /* REQUEST_JOB */
+    int64_t lane;         /* REQUEST_JOB */
+    int64_t conversation; /* REQUEST_CLAIM */
+} inflight;
+
+typedef struct open_group {
+    client *client;
+    int64_t conversation; /* 0: free */
+    uint64_t used;        /* when last, in calls */
+    group *group;
+    staged_commit *staged; /* ours, waiting for its echo */
+} open_group;
+
+/* The invitation that is being opened or was accepted and is not yet an account. */
+typedef struct held_invitation {
+    invite_link link;
+    invite_keys keys;
+    uint8_t root_key[ED25519_PUBLIC_SIZE];
+    uint8_t clinic_name[NAME_MAX_BYTES], inviter[NAME_MAX_BYTES], greeting[1024], name[NAME_MAX_BYTES];
+    size_t clinic_name_size, inviter_size, greeting_size, name_size;
+    uint8_t chain[CHAIN_MAX * 256]; /* encoded; ends in the invite's certificate */
+    size_t chain_size;
+    uint8_t device_chain[CHAIN_MAX * 256]; /* the same, then our device's */
+    size_t device_chain_size;
+    uint8_t enrols, level;
+    int64_t attempts_left;
+    bool opened, accepted, clock_corrected;
+    notice_code failure;
+    uint8_t check[INVITE_CHECK_SIZE];
+    uint8_t device_seed[ED25519_SEED_SIZE];
+    int64_t cursor;
+    uint8_t relay[ORIGIN_MAX_BYTES];
+    size_t relay_size;
+} held_invitation;
+
+struct client {
+    char db_path[PATH_MAX_BYTES + 8], key_path[PATH_MAX_BYTES + 8];
+    bool memory; /* sotto_open had no path */
+    store *store;
+    bool in_transaction;
+    arena scratch; /* for decoding and MLS; reset at each command, released after each event */
+    effects *fx;
+    uint64_t calls;
+
+    /* the account, while open */
+    bool open, kept, founder, enrolled;
+    bool stopped;  /* revoked: nothing is asked of the relay any more */
+    bool was_open; /* when the command began */
+    uint8_t kind;
+    uint32_t rights;
+    uint8_t clinic_id[ID_SIZE], subject_id[ID_SIZE], device_id[ID_SIZE];
+    uint8_t root_key[ED25519_PUBLIC_SIZE];
+    signature_key device_key, root;
+    uint8_t chain[CHAIN_MAX * 256];
+    size_t chain_size;
+    uint8_t name[NAME_MAX_BYTES], clinic_name[NAME_MAX_BYTES], relay[ORIGIN_MAX_BYTES];
+    size_t name_size, clinic_name_size, relay_size;
+    int64_t cursor;        /* the inbox is applied up to here */
+    int64_t roster_number; /* of the newest roster seen */
+
+    held_invitation *held;
+
+    /* the network */
+    bool online;
+    int64_t clock_offset_ms; /* the relay's clock less ours */
+    uint64_t next_request;
+    inflight inflight[INFLIGHT_MAX];
+    uint32_t failures;       /* requests that failed in a row */
+    int64_t retry_at_ms;     /* nothing is asked before */
+    int64_t roster_retry_ms; /* when to ask for the roster again */
+    int64_t claim_retry_ms;  /* when to ask for key packages again */
+    int64_t claim_since_ms;  /* since when some have been missing; 0: none are */
+    int64_t claim_after;     /* conversations up to this one had their turn in this round */
+    int64_t claim_roster;    /* the roster that the three above are about */
+    bool roster_wanted;
+
+    open_group groups[GROUP_CACHE];
+};
+
+/* ---- client.c */
+int64_t client_now(const client *c); /* this machine's clock, ms */
+uint64_t
+client_now_seconds(const client *c); /* the relay's clock as far as we know it, for certificates and lifetimes */
+void client_event(client *c, event_kind kind, int64_t conversation, span message_id, const char *code, const char *text,
+                  int64_t number);
+bool client_has_right(const client *c, uint32_t right);
+/* Records a notice, in the conversation too (when there is one), and tells the user. */
+MUST_USE err client_notice(client *c, int64_t conversation, notice_code code);
+
+/* ---- account.c */
+MUST_USE err setting_put(client *c, const char *name, span value);
+MUST_USE err setting_put_int(client *c, const char *name, int64_t value);
+/* ERR_NOT_FOUND when it is not there. */
+MUST_USE err setting_get(client *c, const char *name, uint8_t *out, size_t max, size_t *n);
+MUST_USE err setting_get_int(client *c, const char *name, int64_t *value);
+void account_forget(client *c); /* wipes all that is in memory */
+/* After a rollback: reads again what a command may have changed in memory before it failed. */
+MUST_USE err account_reload(client *c);
+
+/* ---- enrol.c */
+MUST_USE err enrol_invitation_reply(client *c, int status, span body);
+MUST_USE err enrol_device_reply(client *c, int status, span body);
+void enrol_forget(client *c);
+
+/* ---- invitation.c: those that we issued */
+MUST_USE err invitation_set_state(client *c, span id, const char *state, int64_t attempts_left);
+MUST_USE err invitation_registered(client *c, span id, bool taken);
+
+/* ---- directory.c: people and devices */
+/* The chain in a leaf's extension, decoded into the scratch arena; ERR_CERTIFICATE when there is none. */
+MUST_USE err leaf_chain(client *c, const leaf_node *leaf, certificate_chain *chain);
+/* group_host.check_leaf: a chain to our root, for this very key and subject, not revoked. */
+MUST_USE err directory_check_leaf(client *c, const leaf_node *leaf, const leaf_node *previous);
+MUST_USE err directory_add_device(client *c, const certificate_chain *chain, bool listed);
+MUST_USE err directory_add_person(client *c, const uint8_t subject_id[ID_SIZE], uint8_t kind, span name);
+/* The name into the arena, empty when not known. */
+MUST_USE err directory_name(client *c, span subject_id, arena *a, span *name);
+MUST_USE err directory_kind(client *c, span device_id, uint8_t *kind); /* ERR_NOT_FOUND */
+MUST_USE err directory_is_revoked(client *c, span device_id, bool *revoked);
+/* The founder's work: makes the next roster of all listed devices and queues it. */
+MUST_USE err directory_publish_roster(client *c);
+/* A roster from the relay; a forged or older one becomes a notice. */
+MUST_USE err directory_roster_reply(client *c, int status, span body);
+/* A `device` event: the founder checks and lists it. */
+MUST_USE err directory_device_event(client *c, span chain);
+
+/* ---- groups.c: open groups and their records */
+MUST_USE err groups_open(client *c, int64_t conversation, open_group **out);
+MUST_USE err groups_slot(client *c, int64_t conversation, open_group **out); /* a free slot, for creating or joining */
+group_host groups_host(open_group *slot);
+void groups_close(client *c, int64_t conversation); /* 0: all */
+MUST_USE err groups_delete_records(client *c, int64_t conversation);
+/* The hash of our commit that waits for its echo; ERR_NOT_FOUND. */
+MUST_USE err groups_pending(client *c, int64_t conversation, uint8_t hash[32]);
+MUST_USE err groups_has_pending(client *c, int64_t conversation, bool *has);
+MUST_USE err groups_drop_pending(client *c, int64_t conversation);
+/* Brings it into slot->staged; then merges it. */
+MUST_USE err groups_restore_pending(client *c, int64_t conversation, open_group **slot);
+MUST_USE err groups_merge_pending(client *c, int64_t conversation);
+
+/* ---- membership.c: who is in a conversation, and commits */
+MUST_USE err membership_check_commit(client *c, const group *g, const leaf_node *committer,
+                                     const staged_commit *staged);
+MUST_USE err membership_create_care(client *c); /* a patient's conversation, in state creating */
+MUST_USE err membership_claim_reply(client *c, int64_t conversation, int status, span body);
+MUST_USE err membership_commit_refused(client *c, int64_t conversation,
+                                       int status); /* the relay's answer to JOB_COMMIT */
+MUST_USE err membership_welcome(client *c, span group_id, span welcome);
+MUST_USE err membership_commit(client *c, int64_t conversation, span commit);
+/* Asks for what the next step of a creating or outdated conversation needs. */
+MUST_USE err membership_pursue(client *c);
+MUST_USE err membership_publish_key_packages(client *c);
+
+/* ---- conversation.c */
+MUST_USE err conversation_find(client *c, span group_id, int64_t *id); /* ERR_NOT_FOUND */
+MUST_USE err conversation_insert(client *c, span group_id, conversation_state state, span subject_id, uint8_t level,
+                                 int64_t *id);
+MUST_USE err conversation_get_state(client *c, int64_t id, conversation_state *state);
+MUST_USE err conversation_set_state(client *c, int64_t id, conversation_state state);
+MUST_USE err conversation_group_id(client *c, int64_t id, uint8_t out[GROUP_ID_SIZE]);
+
+/* ---- message.c */
+/* Fills id (unless set), counter, chain and time, encrypts and queues. */
+MUST_USE err message_send_content(client *c, int64_t conversation, content *o);
+/* Encrypts what waited until the group was ready. */
+MUST_USE err message_flush(client *c, int64_t conversation);
+/* A decrypted content of another device. */
+MUST_USE err message_receive(client *c, int64_t conversation, const certificate *sender, span plaintext);
+MUST_USE err message_send_receipts(client *c); /* what is due in all conversations */
+MUST_USE err message_send_names(client *c, int64_t conversation);
+MUST_USE err message_share_history(client *c, int64_t conversation, const uint8_t device_id[ID_SIZE]);
+/* Our own message came back by the inbox: the relay has it, whatever became of the answer. */
+MUST_USE err message_echo(client *c, span message_id);
+/* The relay has it (or failed it for good, with the reason in plain words). */
+MUST_USE err message_set_sent(client *c, span message_id);
+MUST_USE err message_set_failed(client *c, span message_id, const char *reason);
+
+/* ---- jobs.c: requests that survive a crash */
+MUST_USE err job_add(client *c, int64_t lane, job_kind kind, span reference, const char *method, const char *path,
+                     const char *type, span body);
+MUST_USE err job_has(client *c, job_kind kind, span reference, bool *has);
+MUST_USE err job_delete_lane(client *c, int64_t lane, job_kind kind);
+MUST_USE err jobs_emit(client *c, int64_t *next_ms); /* sends what is due; when the next one is, or -1 */
+MUST_USE err job_reply(client *c, const inflight *request, int status, int64_t retry_after_s, span body);
+
+/* ---- inbox.c */
+MUST_USE err inbox_reply(client *c, span body);
+
+/* ---- sync.c: the conversation with the relay */
+/* Emits whatever should be out now and sets the timer. Called at the end of every command that may have changed that. */
+MUST_USE err sync_pump(client *c);
+/* Sends one request with the account's key and remembers what it is for. */
+MUST_USE err sync_request(client *c, inflight what, const char *method, const char *path, const char *type, span body,
+                          bool waits);
+MUST_USE err sync_request_as(client *c, const request_signer *signer, inflight what, const char *method,
+                             const char *path, const char *type, span body);
+bool sync_in_flight(const client *c, request_kind kind, int64_t job_or_conversation);
+/* The name of a problem (RFC 9457 type), cut from "urn:sotto:problem:…"; empty when there is none. Into the arena. */
+span problem_name(arena *a, span body);
+bool problem_is(span name, const char *expected);
+
+#endif

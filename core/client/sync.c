@@ -1,0 +1,217 @@
+/* sync.c: what is asked of the relay, when, and what its answers mean for the connection. */
+#include "client/builder.h"
+#include "client/relay_json.h"
+#include "client/state.h"
+
+#define RETRY_FIRST_MS 1000
+#define RETRY_LONGEST_MS 30000
+#define ASK_AGAIN_MS 30000 /* for a roster that was not there yet */
+#define INBOX_WAIT_S 25
+
+/* ---- problems (RFC 9457) */
+
+span problem_name(arena *a, span body) {
+    static const char prefix[] = "urn:sotto:problem:";
+    json *root = NULL;
+    span type, name = SPAN_NONE;
+    if (json_open(body, &root) == OK && json_text(root, "type", &type) == OK && type.n > sizeof prefix - 1 &&
+        memcmp(type.p, prefix, sizeof prefix - 1) == 0 &&
+        arena_copy(a, span_of(type.p + sizeof prefix - 1, type.n - (sizeof prefix - 1)), &name) != OK)
+        name = SPAN_NONE;
+    json_close(root);
+    return name;
+}
+
+bool problem_is(span name, const char *expected) { return span_equal(name, span_text(expected)); }
+
+/* ---- requests */
+
+bool sync_in_flight(const client *c, request_kind kind, int64_t job_or_conversation) {
+    for (size_t i = 0; i < INFLIGHT_MAX; i++)
+        if (c->inflight[i].kind == kind && (!job_or_conversation || c->inflight[i].job == job_or_conversation ||
+                                            c->inflight[i].conversation == job_or_conversation))
+            return true;
+    return false;
+}
+
+static err remember(client *c, inflight what, uint64_t *id) {
+    for (size_t i = 0; i < INFLIGHT_MAX; i++)
+        if (c->inflight[i].kind == REQUEST_NONE) {
+            what.id = *id = ++c->next_request;
+            c->inflight[i] = what;
+            return OK;
+        }
+    return ERR_LIMIT;
+}
+
+err sync_request_as(client *c, const request_signer *signer, inflight what, const char *method, const char *path,
+                    const char *type, span body) {
+    uint64_t id;
+    TRY(remember(c, what, &id));
+    return request_emit(c->fx, signer, id, method, path, type, body, false);
+}
+
+err sync_request(client *c, inflight what, const char *method, const char *path, const char *type, span body,
+                 bool waits) {
+    uint64_t id;
+    request_signer signer = {.key = &c->device_key,
+                             .origin = span_of(c->relay, c->relay_size),
+                             .now_ms = client_now(c) + c->clock_offset_ms};
+    if (what.kind == REQUEST_JOB && !c->enrolled) {
+        /* The clinic is made with the root's signature; all else of an account that is not enrolled yet is the device's own. */
+        if (strcmp(path, "/v1/clinics") == 0) {
+            signer.key = &c->root;
+            memcpy(signer.key_id, c->clinic_id, ID_SIZE);
+        } else {
+            memcpy(signer.key_id, c->device_id, ID_SIZE);
+        }
+    } else {
+        memcpy(signer.key_id, c->device_id, ID_SIZE);
+    }
+    TRY(remember(c, what, &id));
+    return request_emit(c->fx, &signer, id, method, path, type, body, waits);
+}
+
+static err ask_inbox(client *c) {
+    builder path;
+    builder_init(&path, c->fx->arena, 80);
+    builder_text(&path, "/v1/inbox?after=");
+    builder_int(&path, c->cursor);
+    builder_text(&path, "&wait=");
+    builder_int(&path, c->online ? INBOX_WAIT_S : 0); /* the first one answers at once: so "online" is known soon */
+    const char *text = builder_string(&path);
+    return text ? sync_request(c, (inflight){.kind = REQUEST_INBOX}, "GET", text, NULL, SPAN_NONE, true) : ERR_ARENA;
+}
+
+/* Milliseconds until `at`, as a candidate for the timer. */
+static void timer_at(client *c, int64_t at) {
+    int64_t wait = at - client_now(c);
+    if (wait < 0)
+        wait = 0;
+    if (c->fx->timer_ms < 0 || wait < c->fx->timer_ms)
+        c->fx->timer_ms = wait;
+}
+
+err sync_pump(client *c) {
+    int64_t now = client_now(c), next;
+    if (c->stopped)
+        return OK;
+    if (c->retry_at_ms > now + RETRY_LONGEST_MS) /* the clock was set back */
+        c->retry_at_ms = now;
+    if (c->retry_at_ms > now) {
+        timer_at(c, c->retry_at_ms);
+        return OK;
+    }
+    TRY(membership_pursue(c));
+    TRY(jobs_emit(c, &next));
+    if (next >= 0)
+        timer_at(c, next);
+    if (!c->enrolled)
+        return OK;
+    if (c->roster_wanted && !c->founder && !sync_in_flight(c, REQUEST_ROSTER, 0)) {
+        if (c->roster_retry_ms <= now || c->roster_retry_ms > now + ASK_AGAIN_MS) {
+            c->roster_retry_ms = now + ASK_AGAIN_MS;
+            TRY(sync_request(c, (inflight){.kind = REQUEST_ROSTER}, "GET", "/v1/roster", NULL, SPAN_NONE, false));
+        } else {
+            timer_at(c, c->roster_retry_ms);
+        }
+    }
+    if (!sync_in_flight(c, REQUEST_INBOX, 0))
+        TRY(ask_inbox(c));
+    return OK;
+}
+
+/* ---- answers */
+
+static void set_online(client *c, bool online) {
+    if (c->online != online)
+        client_event(c, EVENT_CONNECTION, 0, SPAN_NONE, online ? "online" : "offline", NULL, -1);
+    c->online = online;
+}
+
+static void unreachable(client *c, int64_t retry_after_s) {
+    int64_t wait = c->failures > 5 ? RETRY_LONGEST_MS : (int64_t)RETRY_FIRST_MS << c->failures;
+    if (retry_after_s > 0 && retry_after_s * 1000 > wait)
+        wait = retry_after_s * 1000;
+    c->failures++;
+    c->retry_at_ms = client_now(c) + (wait < RETRY_LONGEST_MS ? wait : RETRY_LONGEST_MS);
+    if (retry_after_s < 0)
+        set_online(c, false);
+}
+
+/* Phones' clocks are often wrong: what counts is the relay's, and only for the signature's `created`. */
+static void correct_clock(client *c, span body) {
+    json *root = NULL;
+    int64_t now;
+    if (json_open(body, &root) == OK && json_int(root, "now", &now) == OK)
+        c->clock_offset_ms = now - client_now(c);
+    json_close(root);
+}
+
+static err account_reply(client *c, const inflight *request, int status, int64_t retry_after_s, span body) {
+    switch (request->kind) {
+    case REQUEST_JOB: return job_reply(c, request, status, retry_after_s, body);
+    case REQUEST_INBOX: return status == 200 ? inbox_reply(c, body) : OK;
+    case REQUEST_ROSTER: return directory_roster_reply(c, status, body);
+    case REQUEST_CLAIM: return membership_claim_reply(c, request->conversation, status, body);
+    case REQUEST_NONE:
+    case REQUEST_INVITATION:
+    case REQUEST_ENROL: break;
+    }
+    return OK;
+}
+
+err client_http_reply(client *c, effects *fx, uint64_t id, int status, int64_t retry_after_s, span body) {
+    inflight request = {0};
+    (void)fx;
+    for (size_t i = 0; i < INFLIGHT_MAX; i++)
+        if (id && c->inflight[i].id == id) {
+            request = c->inflight[i];
+            c->inflight[i] = (inflight){0};
+        }
+    if (request.kind == REQUEST_NONE) /* of an account that was locked meanwhile */
+        return OK;
+    span problem = status >= 400 ? problem_name(&c->scratch, body) : SPAN_NONE;
+    if (problem_is(problem, "clock-skew"))
+        correct_clock(c, body);
+    if (request.kind == REQUEST_INVITATION)
+        return enrol_invitation_reply(c, status, body);
+    if (request.kind == REQUEST_ENROL)
+        return enrol_device_reply(c, status, body);
+    if (!c->open)
+        return OK;
+    if (status == 0 || status == 429 || status >= 500) {
+        unreachable(c, status ? (retry_after_s > 0 ? retry_after_s : 0) : -1);
+    } else if (status == 401 && !problem_is(problem, "unknown-device")) {
+        if (++c->failures > 1) /* put right once at once; then with a wait */
+            unreachable(c, 0);
+    } else if (problem_is(problem, "revoked") || (problem_is(problem, "unknown-device") && c->enrolled)) {
+        c->stopped = true;
+        TRY(client_notice(c, 0, NOTICE_REVOKED));
+        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "revoked", notice_text(NOTICE_REVOKED), -1);
+    } else {
+        c->failures = 0;
+        c->retry_at_ms = 0;
+        set_online(c, true);
+    }
+    return account_reply(c, &request, status, retry_after_s, body);
+}
+
+err client_tick(client *c, effects *fx) {
+    (void)c;
+    (void)fx;
+    return OK; /* client_finish pumps after every command */
+}
+
+err client_network(client *c, effects *fx, bool online) {
+    (void)fx;
+    if (!c->open)
+        return OK;
+    if (online) {
+        c->retry_at_ms = 0;
+        c->failures = 0;
+    } else {
+        set_online(c, false);
+    }
+    return OK;
+}
