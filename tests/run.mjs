@@ -1,0 +1,251 @@
+// run.mjs [--vectors DIR] SUITE…: runs the named suites, shows each test as it ends, and closes with the one line that
+// counts: `N passed, N failed, N skipped`. Exit status 1 when anything failed.
+//
+// Every suite is a list of programs that write TAP (cmocka, node --test and our own scripts all can), read here in one way:
+//   - A test that has subtests is counted through them, and for itself only if it failed while they did not.
+//   - A program that dies, exits non-zero without a failed test, ends before its plan, or runs over its time, is a failure.
+//   - So is a program, or a suite, in which nothing ran: a suite that lost its files must not look well.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const MINUTES = 60_000;
+
+/**
+ * @typedef {object} Program
+ * @property {string} name what failures are listed under
+ * @property {string[]} command
+ * @property {Record<string, string>} [env]
+ * @property {number} [timeout] milliseconds; 10 minutes by default
+ */
+
+/** @typedef {{ passed: number, failed: string[], skipped: number }} Tally */
+
+/**
+ * @param {string} folder relative to the checkout
+ * @param {RegExp} pattern
+ */
+function filesIn(folder, pattern) {
+  const path = join(root, folder);
+  if (!existsSync(path)) return [];
+  return readdirSync(path)
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+/**
+ * @param {string} bin where the Makefile put the programs
+ * @param {string} prefix
+ * @returns {Program[]}
+ */
+function unitPrograms(bin, prefix) {
+  return filesIn('tests/unit', /_test\.c$/).map((source) => {
+    const name = basename(source, '_test.c');
+    return {
+      name: `${prefix} ${name}`,
+      command: [join(bin, name)],
+      env: { CMOCKA_MESSAGE_OUTPUT: 'TAP', ASAN_OPTIONS: 'detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    };
+  });
+}
+
+/**
+ * @param {string} folder
+ * @returns {Program[]}
+ */
+function nodePrograms(folder) {
+  return filesIn(folder, /\.test\.mjs$/).map((file) => ({
+    name: file,
+    command: [process.execPath, '--test', '--test-reporter=tap', file],
+    timeout: 15 * MINUTES,
+  }));
+}
+
+/** @type {Record<string, (options: { vectors: string }) => Program[]>} */
+const suites = {
+  lint: () => [{ name: 'lint', command: [process.execPath, 'tests/lint/lint.mjs'] }],
+  unit: () => unitPrograms('build/tests', 'unit'),
+  asan: () => unitPrograms('build/asan/bin', 'asan'),
+  vectors: ({ vectors }) => [{ name: 'vectors', command: [process.execPath, 'tests/vectors/run.mjs', vectors] }],
+  node: () => nodePrograms('tests/node'),
+  e2e: () => nodePrograms('tests/e2e'),
+};
+
+/**
+ * Counts what one program writes. TAP of any depth: `ok 1 - name # SKIP why`, four spaces further in for subtests.
+ */
+class TapReader {
+  passed = 0;
+  skipped = 0;
+  /** @type {string[]} */
+  failed = [];
+  /** Results and plans at the outermost level: a program that dies early has planned more than it did. */
+  results = 0;
+  planned = 0;
+  /** Depth of the last result; -1 before the first. */
+  #last = -1;
+  /** Failures counted so far at each depth's subtests. @type {number[]} */
+  #failuresBelow = [];
+  #inDetails = false;
+  #showDetails = false;
+
+  /**
+   * @param {string} program
+   * @param {(line: string) => void} show
+   */
+  constructor(program, show) {
+    this.program = program;
+    this.show = show;
+  }
+
+  /** @param {string} line */
+  read(line) {
+    const indent = line.length - line.trimStart().length;
+    const depth = Math.floor(indent / 4);
+    const text = line.trimStart();
+    if (this.#inDetails) {
+      if (text === '...') this.#inDetails = false;
+      else if (this.#showDetails) this.show(line);
+      return;
+    }
+    if (text === '---') {
+      this.#inDetails = true;
+      return;
+    }
+    const result = /^(not )?ok\b(?:\s+\d+)?(?:\s*-)?\s*(.*)$/.exec(text);
+    if (result !== null) {
+      this.#result(result[1] === undefined, result[2] ?? '', depth);
+      return;
+    }
+    const plan = /^1\.\.(\d+)/.exec(text);
+    if (plan !== null) {
+      if (depth === 0) this.planned += Number(plan[1]);
+      return;
+    }
+    // node's own totals would be taken for ours; the rest of its frame says nothing.
+    if (/^# (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) \d/.test(text)) return;
+    if (/^TAP version|^# Subtest:/.test(text) || text === '') return;
+    this.show(line);
+  }
+
+  /**
+   * @param {boolean} ok
+   * @param {string} rest
+   * @param {number} depth
+   */
+  #result(ok, rest, depth) {
+    const directive = /\s*#\s*(SKIP|TODO)\b\s*(.*)$/i.exec(rest);
+    const name = (directive === null ? rest : rest.slice(0, directive.index) || (directive[2] ?? '')).trim();
+    const isParent = this.#last > depth;
+    const failuresBelow = isParent ? (this.#failuresBelow[depth + 1] ?? 0) : 0;
+    this.#last = depth;
+    this.#failuresBelow.length = Math.max(this.#failuresBelow.length, depth + 1);
+    this.#failuresBelow[depth + 1] = 0;
+    if (depth === 0) this.results += 1;
+    this.#showDetails = false;
+
+    if (directive !== null) {
+      // cmocka 1.1.5 says "not ok … # SKIP" where 1.1.7 says "ok": a skip is a skip.
+      if (!isParent) this.skipped += 1;
+      this.show(`${'  '.repeat(depth)}skip  ${name}${directive[2] ? ` (${directive[2]})` : ''}`);
+    } else if (ok) {
+      if (!isParent) this.passed += 1;
+      this.show(`${'  '.repeat(depth)}ok    ${name}`);
+    } else {
+      this.#showDetails = true;
+      if (failuresBelow === 0) this.failed.push(`${this.program}: ${name}`);
+      this.#failuresBelow[depth] = (this.#failuresBelow[depth] ?? 0) + 1;
+      this.show(`${'  '.repeat(depth)}FAIL  ${name}`);
+    }
+  }
+}
+
+/**
+ * @param {Program} program
+ * @returns {Promise<Tally>}
+ */
+async function run({ name, command, env = {}, timeout = 10 * MINUTES }) {
+  console.log(`\n== ${name}`);
+  const reader = new TapReader(name, (line) => console.log(`   ${line}`));
+  const [file, ...args] = command;
+  const path = file === process.execPath ? file : join(root, /** @type {string} */ (file));
+  if (!existsSync(path)) {
+    console.log(`   no ${relative(root, path)}: it was not built`);
+    return { passed: 0, failed: [`${name}: was not built`], skipped: 0 };
+  }
+  // NODE_TEST_CONTEXT would make a test run within a test report to its parent instead of to us.
+  const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
+  const child = spawn(path, args, {
+    cwd: root,
+    env: { ...inherited, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    child.kill('SIGKILL');
+  }, timeout);
+  const lines = createInterface({ input: child.stdout });
+  lines.on('line', (line) => reader.read(line));
+  const drained = new Promise((resolve) => lines.once('close', resolve));
+  /** @type {{ code: number | null, signal: string | null }} */
+  const end = await new Promise((resolve) => {
+    child.once('error', (error) => resolve({ code: null, signal: error.message }));
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+  clearTimeout(timer);
+  // A test's own child that outlives it may keep the pipe open; what is in it by now is all that is waited for.
+  await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
+
+  const { passed, failed, skipped } = reader;
+  const complain = (/** @type {string} */ what) => {
+    console.log(`   FAIL  ${what}`);
+    failed.push(`${name}: ${what}`);
+  };
+  if (timedOut) complain(`did not end within ${timeout / MINUTES} minutes`);
+  else if (end.code === null) complain(`was ended by ${end.signal}`);
+  else if (end.code !== 0 && failed.length === 0) complain(`exited with ${end.code}`);
+  else if (reader.results < reader.planned) complain(`ended after ${reader.results} of ${reader.planned} tests`);
+  else if (passed + failed.length + skipped === 0) complain('ran no test');
+  return { passed, failed, skipped };
+}
+
+const names = process.argv.slice(2);
+let vectors = '../shared/vectors';
+const option = names.indexOf('--vectors');
+if (option >= 0) [, vectors = vectors] = names.splice(option, 2);
+if (names.length === 0) throw new Error(`usage: run.mjs [--vectors DIR] SUITE…, of ${Object.keys(suites).join(', ')}`);
+
+/** @type {Tally} */
+const total = { passed: 0, failed: [], skipped: 0 };
+for (const name of names) {
+  const programs = suites[name]?.({ vectors });
+  if (programs === undefined) throw new Error(`no suite '${name}': there are ${Object.keys(suites).join(', ')}`);
+  const before = performance.now();
+  /** @type {Tally} */
+  const sum = { passed: 0, failed: [], skipped: 0 };
+  if (programs.length === 0) sum.failed.push(`${name}: the suite has no tests`);
+  for (const program of programs) {
+    const tally = await run(program);
+    sum.passed += tally.passed;
+    sum.failed.push(...tally.failed);
+    sum.skipped += tally.skipped;
+  }
+  const seconds = ((performance.now() - before) / 1000).toFixed(1);
+  console.log(`\n-- suite ${name}: ok ${sum.passed}, not ok ${sum.failed.length}, skip ${sum.skipped} in ${seconds} s`);
+  total.passed += sum.passed;
+  total.failed.push(...sum.failed);
+  total.skipped += sum.skipped;
+}
+
+if (total.failed.length > 0) {
+  console.log('\nFailed:');
+  for (const failure of total.failed) console.log(`  ${failure}`);
+}
+console.log(`\n${total.passed} passed, ${total.failed.length} failed, ${total.skipped} skipped`);
+// exit, not exitCode: a pipe that a stray grandchild holds open must not keep the run from ending.
+process.exit(total.failed.length > 0 ? 1 : 0);
