@@ -232,9 +232,7 @@ int32_t disk_open(disk *d, const char *path, size_t n, int32_t flags) {
     return HOST_EIO;
 }
 
-static file *open_file(disk *d, int32_t fd) {
-    return fd >= 0 && fd < DESCRIPTORS ? d->open[fd].file : NULL;
-}
+static file *open_file(disk *d, int32_t fd) { return fd >= 0 && fd < DESCRIPTORS ? d->open[fd].file : NULL; }
 
 int32_t disk_close(disk *d, int32_t fd) {
     bool power = powered(d);

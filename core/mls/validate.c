@@ -1,0 +1,263 @@
+#include "mls/validate.h"
+
+/* --- one leaf --- */
+
+typedef struct leaf_tbs {
+    span body;
+    bool placed;
+    leaf_place place;
+} leaf_tbs;
+
+static void wire_leaf_tbs(wire *w, leaf_tbs *o) {
+    wire_rest(w, &o->body);
+    if (o->placed) {
+        wire_opaque(w, &o->place.group_id);
+        wire_u32(w, &o->place.leaf);
+    }
+}
+
+/* §7.2: LeafNodeTBS has group_id and leaf_index unless the source is key_package. */
+static err verify_leaf_signature(const leaf_node *leaf, const leaf_place *place, arena *a) {
+    size_t mark = arena_mark(a);
+    leaf_tbs input = {.body = leaf->body, .placed = leaf->source != LEAF_KEY_PACKAGE};
+    if (input.placed) {
+        if (place == NULL)
+            return ERR_INVALID;
+        input.place = *place;
+    }
+    span tbs;
+    TRY(WIRE_ENCODE(a, wire_leaf_tbs, &input, &tbs));
+    err e = signature_verify_with_label(leaf->signature_key, "LeafNodeTBS", tbs, leaf->signature, a);
+    arena_release(a, mark);
+    return e;
+}
+
+err validate_supports_context(const leaf_node *leaf, const group_context *context, arena *a) {
+    const capabilities *can = &leaf->capabilities;
+    for (size_t i = 0; i < context->extensions.n; i++) {
+        const extension *x = &context->extensions.p[i];
+        /* §12.1.7, §13: members support every extension of the GroupContext. */
+        if (!extension_is_default(x->type) && !u16_list_has(&can->extensions, x->type))
+            return ERR_UNSUPPORTED;
+        if (x->type != EXTENSION_REQUIRED_CAPABILITIES)
+            continue;
+        /* §7.3, §11.1: what is required and not default MUST be listed. */
+        required_capabilities required = {0};
+        TRY(WIRE_DECODE(x->data, a, wire_required_capabilities, &required));
+        for (size_t j = 0; j < required.extensions.n; j++)
+            if (!extension_is_default(required.extensions.p[j]) &&
+                !u16_list_has(&can->extensions, required.extensions.p[j]))
+                return ERR_UNSUPPORTED;
+        for (size_t j = 0; j < required.proposals.n; j++)
+            if (!proposal_is_default(required.proposals.p[j]) &&
+                !u16_list_has(&can->proposals, required.proposals.p[j]))
+                return ERR_UNSUPPORTED;
+        for (size_t j = 0; j < required.credentials.n; j++)
+            if (!u16_list_has(&can->credentials, required.credentials.p[j]))
+                return ERR_UNSUPPORTED;
+    }
+    return OK;
+}
+
+static err check_extensions(const extension_list *list, const capabilities *can) {
+    for (size_t i = 0; i < list->n; i++) {
+        uint16_t type = list->p[i].type;
+        /* §7.3: "the ID for each extension in the extensions field is listed in capabilities.extensions" (§7.2: but
+         * not the default ones) */
+        if (!extension_is_default(type) && !u16_list_has(&can->extensions, type))
+            return ERR_UNSUPPORTED;
+        /* §13.4: "an extension type appears at most once in a list" */
+        for (size_t j = 0; j < i; j++)
+            if (list->p[j].type == type)
+                return ERR_INVALID;
+    }
+    return OK;
+}
+
+err validate_leaf(const suite *s, const leaf_node *leaf, uint8_t source, const leaf_place *place,
+                  const group_context *context, arena *a) {
+    if (leaf->encoded.n > TREE_LEAF_MAX)
+        return ERR_TOO_LARGE;
+    /* §7.3: "Verify that the leaf_node_source field is set to" what the place demands */
+    if (source != 0 && leaf->source != source)
+        return ERR_INVALID;
+    TRY(suite_check_public_key(s, leaf->encryption_key));
+    if (leaf->signature_key.n != SIGNATURE_PUBLIC_SIZE)
+        return ERR_KEY;
+    /* §7.2: a leaf lists its own credential type; §7.3: it is compatible with the group's version and suite. */
+    const capabilities *can = &leaf->capabilities;
+    if (!u16_list_has(&can->credentials, leaf->credential.type) || !u16_list_has(&can->versions, MLS_VERSION) ||
+        !u16_list_has(&can->cipher_suites, s->id))
+        return ERR_UNSUPPORTED;
+    TRY(check_extensions(&leaf->extensions, can));
+    if (context != NULL)
+        TRY(validate_supports_context(leaf, context, a));
+    return verify_leaf_signature(leaf, place, a);
+}
+
+err validate_lifetime(const leaf_node *leaf, uint64_t now_seconds) {
+    if (leaf->source != LEAF_KEY_PACKAGE)
+        return OK;
+    const lifetime *l = &leaf->lifetime;
+    if (l->not_before > l->not_after)
+        return ERR_INVALID;
+    bool begun = l->not_before <= LIFETIME_SKEW_SECONDS || l->not_before - LIFETIME_SKEW_SECONDS <= now_seconds;
+    bool ended = now_seconds >= LIFETIME_SKEW_SECONDS && now_seconds - LIFETIME_SKEW_SECONDS > l->not_after;
+    return begun && !ended ? OK : ERR_EXPIRED;
+}
+
+err validate_key_package(const suite *s, const key_package *kp, const group_context *context, arena *a) {
+    /* §10.1: "Verify that the cipher suite and protocol version of the KeyPackage match those in the GroupContext" */
+    if (kp->version != MLS_VERSION || kp->cipher_suite != s->id)
+        return ERR_UNSUPPORTED;
+    TRY(validate_leaf(s, &kp->leaf, LEAF_KEY_PACKAGE, NULL, context, a));
+    TRY(check_extensions(&kp->extensions, &kp->leaf.capabilities));
+    TRY(suite_check_public_key(s, kp->init_key));
+    /* "Verify that the value of leaf_node.encryption_key is different from the value of the init_key field" */
+    if (span_equal(kp->init_key, kp->leaf.encryption_key))
+        return ERR_DUPLICATE_KEY;
+    return signature_verify_with_label(kp->leaf.signature_key, "KeyPackageTBS", kp->body, kp->signature, a);
+}
+
+/* --- all members: unique keys, credential types --- */
+
+typedef struct key_set {
+    span *keys;  /* n = 0: free place */
+    size_t size; /* a power of two */
+} key_set;
+
+static err key_set_init(key_set *set, size_t count, arena *a) {
+    set->size = 16;
+    while (set->size < 2 * count)
+        set->size *= 2;
+    set->keys = ARENA_ARRAY(a, span, set->size);
+    return set->keys != NULL ? OK : ERR_ARENA;
+}
+
+static size_t key_place(const key_set *set, span key) {
+    /* Keys are random, so any four of their bytes spread well; one who makes many alike only slows his own group. */
+    uint32_t h = 0;
+    for (size_t i = 0; i < 4 && i < key.n; i++)
+        h = h << 8 | key.p[i];
+    size_t at = h & (set->size - 1);
+    while (set->keys[at].n != 0 && !span_equal(set->keys[at], key))
+        at = (at + 1) & (set->size - 1);
+    return at;
+}
+
+static bool key_set_has(const key_set *set, span key) { return set->keys[key_place(set, key)].n != 0; }
+
+static err key_set_add(key_set *set, span key) {
+    size_t at = key_place(set, key);
+    if (key.n == 0 || set->keys[at].n != 0)
+        return ERR_DUPLICATE_KEY;
+    set->keys[at] = key;
+    return OK;
+}
+
+/* Credential types in use: a handful at most. */
+#define CREDENTIAL_TYPES_MAX 16
+typedef struct type_set {
+    uint16_t types[CREDENTIAL_TYPES_MAX];
+    size_t n;
+} type_set;
+
+static err type_set_add(type_set *set, uint16_t type) {
+    for (size_t i = 0; i < set->n; i++)
+        if (set->types[i] == type)
+            return OK;
+    if (set->n == CREDENTIAL_TYPES_MAX)
+        return ERR_LIMIT;
+    set->types[set->n++] = type;
+    return OK;
+}
+
+static bool supports_all(const leaf_node *leaf, const type_set *set) {
+    for (size_t i = 0; i < set->n; i++)
+        if (!u16_list_has(&leaf->capabilities.credentials, set->types[i]))
+            return false;
+    return true;
+}
+
+err validate_tree_members(const ratchet_tree *t, arena *a) {
+    size_t mark = arena_mark(a), fresh = 0;
+    uint32_t width = tree_width(t->leaf_count);
+    for (uint32_t i = 0; i < width; i++)
+        fresh += ratchet_tree_is_new(t, i);
+    key_set encryption, signature;
+    TRY(key_set_init(&encryption, fresh, a));
+    TRY(key_set_init(&signature, fresh, a));
+    type_set old_types = {0}, types = {0};
+    for (uint32_t i = 0; i < width; i++) {
+        const tree_node *node = ratchet_tree_node(t, i);
+        if (node == NULL)
+            continue;
+        bool is_new = ratchet_tree_is_new(t, i);
+        if (is_new)
+            TRY(key_set_add(&encryption, ratchet_tree_key(node)));
+        if (node->type != NODE_LEAF)
+            continue;
+        if (is_new)
+            TRY(key_set_add(&signature, node->leaf.signature_key));
+        TRY(type_set_add(is_new ? &types : &old_types, node->leaf.credential.type));
+    }
+    size_t known = old_types.n;
+    for (size_t i = 0; i < types.n; i++)
+        TRY(type_set_add(&old_types, types.types[i]));
+    bool new_type = old_types.n > known;
+    for (uint32_t i = 0; i < width; i++) {
+        const tree_node *node = ratchet_tree_node(t, i);
+        if (node == NULL)
+            continue;
+        bool is_new = ratchet_tree_is_new(t, i);
+        if (!is_new && key_set_has(&encryption, ratchet_tree_key(node)))
+            return ERR_DUPLICATE_KEY;
+        if (node->type != NODE_LEAF)
+            continue;
+        if (!is_new && key_set_has(&signature, node->leaf.signature_key))
+            return ERR_DUPLICATE_KEY;
+        /* §7.3: "the credential type is supported by all members of the group ... and the capabilities field of this
+         * LeafNode indicates support for all the credential types currently in use by other members" */
+        if ((is_new || new_type) && !supports_all(&node->leaf, &old_types))
+            return ERR_UNSUPPORTED;
+    }
+    arena_release(a, mark);
+    return OK;
+}
+
+/* --- a whole tree --- */
+
+/* §12.4.3.1: "For each non-empty parent node, verify that each entry in the node's unmerged_leaves": is a non-blank
+ * leaf under it, and stands in every non-blank node between. §7.1: in increasing order. */
+static err check_unmerged(const ratchet_tree *t, uint32_t node, const parent_node *parent) {
+    for (size_t i = 0; i < parent->unmerged_leaves.n; i++) {
+        uint32_t leaf = parent->unmerged_leaves.p[i];
+        if (i > 0 && leaf <= parent->unmerged_leaves.p[i - 1])
+            return ERR_INVALID;
+        if (leaf >= t->leaf_count || !tree_covers(node, leaf) || ratchet_tree_leaf(t, leaf) == NULL)
+            return ERR_INVALID;
+        for (unsigned level = 1; level < tree_level(node); level++) {
+            const tree_node *between = ratchet_tree_node(t, tree_ancestor(tree_leaf_node(leaf), level));
+            if (between != NULL && !ratchet_tree_unmerged_has(&between->parent.unmerged_leaves, leaf))
+                return ERR_INVALID;
+        }
+    }
+    return OK;
+}
+
+err validate_tree(ratchet_tree *t, const group_context *context, arena *a) {
+    for (uint32_t i = 0; i < tree_width(t->leaf_count); i++) {
+        const tree_node *node = ratchet_tree_node(t, i);
+        if (node == NULL)
+            continue;
+        if (node->type == NODE_LEAF) {
+            leaf_place place = {context->group_id, tree_node_leaf(i)};
+            TRY(validate_leaf(t->suite, &node->leaf, 0, &place, context, a));
+        } else {
+            TRY(suite_check_public_key(t->suite, node->parent.encryption_key));
+            TRY(check_unmerged(t, i, &node->parent));
+        }
+    }
+    TRY(ratchet_tree_verify_parent_hashes(t, a));
+    return validate_tree_members(t, a);
+}
