@@ -1,0 +1,122 @@
+/* call.h: what the calls_*.c share: one request under way. A call reads its input, asks and changes the database and
+ * returns answer(…) or problem(…). A problem undoes what the call changed, unless it said keep_changes. */
+#ifndef SERVER_CALL_H
+#define SERVER_CALL_H
+
+#include "db.h"
+#include "json.h"
+#include "limits.h"
+#include "problem.h"
+#include "relay.h"
+
+typedef struct relay_wakes_list {
+    wake *p;
+    size_t n, room;
+} relay_wakes_list;
+
+struct relay {
+    db *db;
+    relay_options options;
+    struct rate_table *rates;
+    arena scratch; /* one request's memory */
+    relay_wakes_list wakes;
+    int64_t now_ms;
+    /* relay_tidy goes round the table of used message ids and of claimed key packages. */
+    uint8_t tidy_sent[3 * ID_SIZE];
+    uint8_t tidy_clinic[ID_SIZE], tidy_device[ID_SIZE], tidy_digest[32];
+};
+
+typedef struct call {
+    relay *relay;
+    db *db;
+    arena *arena;
+    const request *rq;
+    response *rs;
+    json json; /* of calls whose body is JSON */
+    text out;  /* the answer's body */
+    span id;   /* the {id} of the path, as text */
+    int64_t now_ms;
+    bool keep_changes;
+    bool over_wakes; /* memory for a wake-up ran out */
+
+    /* Who asks; which of these is set depends on the call. */
+    uint8_t clinic[ID_SIZE];
+    uint8_t root_key[ED25519_PUBLIC_SIZE];
+    uint8_t device[ID_SIZE]; /* also an invite's id */
+    uint8_t key[ED25519_PUBLIC_SIZE];
+    uint32_t rights;
+    bool is_invite;
+    certificate_chain chain; /* of POST /v1/devices */
+    span chain_bytes;
+} call;
+
+/* ---- outcomes; all return true so that a call can say `return problem(…)`. */
+bool answer(call *c, int status);
+bool problem(call *c, problem_kind kind, const char *detail);
+bool problem_more(call *c, problem_kind kind, const char *detail, const char *extra, int64_t value);
+__attribute__((format(printf, 3, 4))) bool problem_text(call *c, problem_kind kind, const char *format, ...);
+/* True when the JSON read so far has a fault; then the problem is written. */
+bool json_faulty(call *c);
+
+/* ---- input */
+static inline int64_t now_s(const call *c) { return c->now_ms / 1000; }
+/* The path's {id} as n bytes; false: the problem is written. */
+bool path_id(call *c, uint8_t *out, size_t n);
+/* A query parameter: false when it is absent. Given twice or in another form: the problem is written and *bad set. */
+bool query_find(const call *c, const char *name, span *value, bool *twice);
+bool query_integer(call *c, const char *name, int64_t missing, int64_t min, int64_t max, int64_t *v);
+/* Decodes and checks a chain against the root; false: the problem is written. */
+bool chain_read(call *c, span bytes, certificate_chain *chain);
+bool chain_verify(call *c, const certificate_chain *chain);
+
+/* ---- events. A clinic's events have one sequence; event_next takes the next number of it. */
+typedef enum event_kind {
+    EVENT_MESSAGE = 1,
+    EVENT_COMMIT = 2,
+    EVENT_WELCOME = 3,
+    EVENT_DEVICE = 4,
+    EVENT_INVITATION = 5,
+    EVENT_ROSTER = 6
+} event_kind;
+
+typedef struct event {
+    event_kind kind;
+    span group_id, sender, ref, data; /* SPAN_NONE: none */
+    int64_t number;
+} event;
+
+int64_t event_next(call *c);
+/* Puts a sequence number into inboxes and remembers whom to wake; they return to how many. */
+int64_t deliver_to(call *c, int64_t seq, const uint8_t device[ID_SIZE]);
+int64_t deliver_to_members(call *c, int64_t seq, span group_id);
+int64_t deliver_to_roster_keepers(call *c, int64_t seq, const uint8_t except[ID_SIZE]);
+int64_t deliver_to_all(call *c, int64_t seq);
+/* Stores the body once for all who wait for it; stores nothing when nobody does. */
+void event_store(call *c, int64_t seq, int64_t waiting, const event *e);
+/* Takes everything up to `after` out of a device's inbox, and bodies that nobody waits for any more. */
+void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
+void wake_device(call *c, const uint8_t device[ID_SIZE]);
+int64_t clinic_sequence(call *c);
+
+enum invitation_state { INVITATION_OPEN = 0, INVITATION_USED = 1, INVITATION_LOCKED = 2, INVITATION_WITHDRAWN = 3 };
+
+/* ---- the calls */
+bool call_well_known(call *c);
+bool call_clinic_create(call *c);
+bool call_roster_put(call *c);
+bool call_roster_get(call *c);
+bool call_device_enrol(call *c);
+bool call_device_revoke(call *c);
+bool call_device_get(call *c);
+bool call_key_packages_put(call *c);
+bool call_key_packages_get(call *c);
+bool call_key_packages_claim(call *c);
+bool call_commit(call *c);
+bool call_message(call *c);
+bool call_inbox(call *c);
+bool call_invitation_create(call *c);
+bool call_invitation_get(call *c);
+bool call_invitation_list(call *c);
+bool call_invitation_withdraw(call *c);
+
+#endif

@@ -1,0 +1,262 @@
+/* calls_inbox.c: events, their way into inboxes and out of them. */
+#include <stdlib.h>
+
+#include "call.h"
+
+/* ---- in */
+
+int64_t clinic_sequence(call *c) {
+    db_rows r = DB_QUERY(c->db, "SELECT seq FROM clinics WHERE clinic = $1", db_id(c->clinic));
+    int64_t seq = db_next(&r) ? db_integer(&r, 0) : 0;
+    db_end(&r);
+    return seq;
+}
+
+/* The clinic's row orders its writers, also where several relays share a database. */
+int64_t event_next(call *c) {
+    db_rows r = DB_QUERY(c->db, "UPDATE clinics SET seq = seq + 1 WHERE clinic = $1 RETURNING seq", db_id(c->clinic));
+    int64_t seq = db_next(&r) ? db_integer(&r, 0) : 0;
+    while (db_next(&r))
+        ;
+    return seq;
+}
+
+void wake_device(call *c, const uint8_t device[ID_SIZE]) {
+    relay_wakes_list *list = &c->relay->wakes;
+    if (list->n == list->room) {
+        size_t room = list->room ? list->room * 2 : 256;
+        wake *p = realloc(list->p, room * sizeof *p);
+        if (p == NULL) {
+            c->over_wakes = true;
+            return;
+        }
+        list->p = p;
+        list->room = room;
+    }
+    memcpy(list->p[list->n].clinic, c->clinic, ID_SIZE);
+    memcpy(list->p[list->n].device, device, ID_SIZE);
+    list->n++;
+}
+
+/* Wakes each device that an INSERT … RETURNING device gave something to. */
+static int64_t wake_all(call *c, db_rows r) {
+    int64_t n = 0;
+    for (; db_next(&r); n++)
+        wake_device(c, db_bytes(&r, 0).p);
+    return n;
+}
+
+int64_t deliver_to(call *c, int64_t seq, const uint8_t device[ID_SIZE]) {
+    return wake_all(c, DB_QUERY(c->db,
+                                "INSERT INTO deliveries (clinic, device, seq) SELECT clinic, device, $3 FROM devices "
+                                "WHERE clinic = $1 AND device = $2 AND revoked = 0 RETURNING device",
+                                db_id(c->clinic), db_id(device), db_i(seq)));
+}
+
+int64_t deliver_to_members(call *c, int64_t seq, span group_id) {
+    return wake_all(c, DB_QUERY(c->db,
+                                "INSERT INTO deliveries (clinic, device, seq) SELECT clinic, device, $3 FROM members "
+                                "WHERE clinic = $1 AND group_id = $2 AND active = 1 RETURNING device",
+                                db_id(c->clinic), db_b(group_id), db_i(seq)));
+}
+
+int64_t deliver_to_roster_keepers(call *c, int64_t seq, const uint8_t except[ID_SIZE]) {
+    return wake_all(c, DB_QUERY(c->db,
+                                "INSERT INTO deliveries (clinic, device, seq) SELECT clinic, device, $2 FROM devices "
+                                "WHERE clinic = $1 AND kind IN (1, 2) AND (rights & $3) <> 0 AND revoked = 0 "
+                                "AND device <> $4 RETURNING device",
+                                db_id(c->clinic), db_i(seq), db_i(RIGHT_ROSTER), db_id(except)));
+}
+
+int64_t deliver_to_all(call *c, int64_t seq) {
+    return wake_all(c, DB_QUERY(c->db,
+                                "INSERT INTO deliveries (clinic, device, seq) SELECT clinic, device, $2 FROM devices "
+                                "WHERE clinic = $1 AND revoked = 0 RETURNING device",
+                                db_id(c->clinic), db_i(seq)));
+}
+
+static db_value optional(span s) { return s.p == NULL ? db_null() : db_b(s); }
+
+void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
+    if (waiting == 0)
+        return;
+    DB_RUN(c->db,
+           "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
+           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+           db_id(c->clinic), db_i(seq), db_i(waiting), db_i(e->kind), db_i(c->now_ms), optional(e->group_id),
+           optional(e->sender), optional(e->ref), db_i(e->number), optional(e->data));
+}
+
+/* ---- out */
+
+void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
+    db_value clinic = db_id(c->clinic), id = db_id(device), last = db_i(after);
+    db_rows r = DB_QUERY(c->db, "SELECT 1 FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3 LIMIT 1",
+                         clinic, id, last);
+    bool any = db_next(&r);
+    db_end(&r);
+    if (!any)
+        return;
+    DB_RUN(c->db,
+           "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
+           "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+           clinic, id, last);
+    DB_RUN(c->db,
+           "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "
+           "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+           clinic, id, last);
+    DB_RUN(c->db, "DELETE FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3", clinic, id, last);
+}
+
+static void put_sender(text *t, const db_rows *r) {
+    text_member_base64url(t, "group", db_bytes(r, 3));
+    text_member_base64url(t, "sender", db_bytes(r, 4));
+}
+
+static const char *const INVITATION_EVENTS[] = {"used", "wrong-check", "locked"};
+
+static void put_event(text *t, const db_rows *r) {
+    text_put(t, "{");
+    text_member_integer(t, "seq", db_integer(r, 0));
+    text_member(t, "kind");
+    switch ((event_kind)db_integer(r, 1)) {
+    case EVENT_MESSAGE:
+        text_put(t, "\"message\"");
+        put_sender(t, r);
+        text_member_base64url(t, "id", db_bytes(r, 5));
+        text_member_base64url(t, "data", db_bytes(r, 7));
+        break;
+    case EVENT_COMMIT:
+    case EVENT_WELCOME:
+        text_put(t, db_integer(r, 1) == EVENT_COMMIT ? "\"commit\"" : "\"welcome\"");
+        put_sender(t, r);
+        text_member_integer(t, "epoch", db_integer(r, 6));
+        text_member_base64url(t, "data", db_bytes(r, 7));
+        break;
+    case EVENT_DEVICE:
+        text_put(t, "\"device\"");
+        text_member_base64url(t, "device", db_bytes(r, 5));
+        text_member_base64url(t, "chain", db_bytes(r, 7));
+        break;
+    case EVENT_INVITATION: { /* number: attempts left; the state is in data's one byte */
+        size_t state = db_bytes(r, 7).n == 1 ? db_bytes(r, 7).p[0] : 0;
+        text_put(t, "\"invitation\"");
+        text_member_base64url(t, "invitation", db_bytes(r, 5));
+        text_member_string(t, "state", INVITATION_EVENTS[state < 3 ? state : 0]);
+        text_member_integer(t, "attempts_left", db_integer(r, 6));
+        if (!db_is_null(r, 4))
+            text_member_base64url(t, "device", db_bytes(r, 4));
+        break;
+    }
+    case EVENT_ROSTER:
+        text_put(t, "\"roster\"");
+        text_member_integer(t, "number", db_integer(r, 6));
+        break;
+    }
+    text_member_integer(t, "at", db_integer(r, 2));
+    text_put(t, "}");
+}
+
+/* Appends the events after `after`; separated by commas, or each as a frame of an event stream. Returns the last one's
+ * sequence number, or `after` when there are none. */
+static int64_t inbox_read(db *d, const inbox_wait *wait, bool frames, text *t) {
+    int64_t last = wait->after;
+    size_t start = t->n;
+    db_rows r = DB_QUERY(d,
+                         "SELECT e.seq, e.kind, e.at, e.group_id, e.sender, e.ref, e.number, e.data FROM deliveries d "
+                         "JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "
+                         "WHERE d.clinic = $1 AND d.device = $2 AND d.seq > $3 ORDER BY d.seq LIMIT $4",
+                         db_id(wait->clinic), db_id(wait->device), db_i(wait->after), db_i(wait->limit));
+    while (db_next(&r)) {
+        /* 4/3 for base64url; a first event of any size goes alone. */
+        if (t->n > start && t->n - start + db_bytes(&r, 7).n * 4 / 3 > INBOX_BYTES_MAX)
+            break;
+        last = db_integer(&r, 0);
+        if (frames) {
+            text_put(t, "id: ");
+            text_integer(t, last);
+            text_put(t, "\ndata: ");
+        } else if (t->n > start) {
+            text_put(t, ",");
+        }
+        put_event(t, &r);
+        if (frames)
+            text_put(t, "\n\n");
+    }
+    db_end(&r);
+    return last;
+}
+
+/* {"events":[…],"next":N,"now":…}; returns whether there are events. */
+static bool inbox_page(db *d, const inbox_wait *wait, int64_t now_ms, text *t) {
+    text_put(t, "{\"events\":[");
+    int64_t last = inbox_read(d, wait, false, t);
+    text_put(t, "],\"next\":");
+    text_integer(t, last);
+    text_member_integer(t, "now", now_ms);
+    text_put(t, "}");
+    return last != wait->after;
+}
+
+bool call_inbox(call *c) {
+    inbox_wait wait = {0};
+    if (!query_integer(c, "after", -1, 0, SEQUENCE_MAX, &wait.after) ||
+        !query_integer(c, "wait", 0, 0, WAIT_MAX_S, &wait.seconds) ||
+        !query_integer(c, "limit", INBOX_LIMIT_DEFAULT, 1, INBOX_LIMIT_MAX, &wait.limit))
+        return true;
+    /* A cursor from the future would acknowledge what has not happened yet. */
+    if (wait.after > clinic_sequence(c))
+        return problem(c, PROBLEM_MALFORMED, "query parameter \"after\" is beyond the clinic's newest sequence number");
+    memcpy(wait.clinic, c->clinic, ID_SIZE);
+    memcpy(wait.device, c->device, ID_SIZE);
+    inbox_acknowledge(c, c->device, wait.after);
+    if (c->rq->event_stream) {
+        *c->rs = (response){.status = 200, .type = "text/event-stream", .then = THEN_STREAM, .wait = wait};
+        return true;
+    }
+    if (inbox_page(c->db, &wait, c->now_ms, &c->out) || wait.seconds == 0)
+        return answer(c, 200);
+    *c->rs = (response){.status = 200, .then = THEN_WAIT, .wait = wait};
+    return true;
+}
+
+/* ---- afterwards, for those who wait */
+
+static bool is_revoked(db *d, const inbox_wait *wait) {
+    db_rows r = DB_QUERY(d, "SELECT revoked FROM devices WHERE clinic = $1 AND device = $2", db_id(wait->clinic),
+                         db_id(wait->device));
+    bool revoked = db_next(&r) && db_integer(&r, 0) != 0;
+    db_end(&r);
+    return revoked;
+}
+
+bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs) {
+    text t = {0};
+    *rs = (response){.status = 200, .type = "application/json"};
+    r->db->error = OK;
+    if (is_revoked(r->db, wait)) {
+        problem_write(rs, PROBLEM_REVOKED, "this device may not ask for anything any more", NULL, 0);
+        return true;
+    }
+    bool any = inbox_page(r->db, wait, now_ms, &t);
+    if (db_failed(r->db) || t.failed) {
+        text_free(&t);
+        relay_unavailable(rs);
+        return true;
+    }
+    if (!any && !last) {
+        text_free(&t);
+        return false;
+    }
+    rs->body = t.p;
+    rs->body_size = t.n;
+    return true;
+}
+
+bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out) {
+    r->db->error = OK;
+    if (is_revoked(r->db, wait))
+        return false;
+    wait->after = inbox_read(r->db, wait, true, out);
+    return !db_failed(r->db) && !out->failed;
+}

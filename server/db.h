@@ -1,0 +1,85 @@
+/* db.h: the little of a database that the relay's logic needs. One handle is one connection with at most one
+ * transaction. The SQL is plain enough for SQLite and PostgreSQL alike; parameters are written $1, $2, …
+ *
+ * Failures stick: after one, later calls do nothing and give no rows, until db_rollback_to or db_rollback. So the
+ * logic reads as its statements and asks once. */
+#ifndef SERVER_DB_H
+#define SERVER_DB_H
+
+#include "base/err.h"
+#include "base/span.h"
+
+typedef struct db db;
+
+typedef struct db_value {
+    enum { DB_INTEGER, DB_BYTES, DB_NULL } kind;
+    int64_t integer;
+    span bytes;
+} db_value;
+
+static inline db_value db_i(int64_t v) { return (db_value){.kind = DB_INTEGER, .integer = v}; }
+static inline db_value db_b(span v) { return (db_value){.kind = DB_BYTES, .bytes = v}; }
+/* A name of ID_SIZE bytes. */
+static inline db_value db_id(const uint8_t id[16]) { return (db_value){.kind = DB_BYTES, .bytes = span_of(id, 16)}; }
+static inline db_value db_null(void) { return (db_value){.kind = DB_NULL}; }
+
+/* Rows of a statement under way. Bytes live until the next db_next or db_end. */
+typedef struct db_rows {
+    db *db;
+    void *statement;
+} db_rows;
+
+/* A driver: what lies beneath. `sql` is a static string, so that its address can name a prepared statement. */
+typedef struct db_driver {
+    err (*begin)(db *);
+    err (*commit)(db *);
+    void (*rollback)(db *);
+    err (*savepoint)(db *);
+    err (*release)(db *);
+    err (*rollback_to)(db *); /* ERR_STORE when the whole transaction is gone */
+    err (*query)(db *, const char *sql, const db_value *values, size_t n, void **statement);
+    err (*next)(db *, void *statement, bool *row);
+    int64_t (*integer)(void *statement, int column);
+    span (*bytes)(void *statement, int column);
+    bool (*is_null)(void *statement, int column);
+    void (*end)(db *, void *statement);
+    int64_t (*changes)(db *);
+    void (*close)(db *);
+} db_driver;
+
+struct db {
+    const db_driver *driver;
+    err error; /* sticks */
+};
+
+/* Opens or makes the database and brings its schema up to date. Says on stderr what is wrong. */
+MUST_USE err db_open_sqlite(const char *path, bool read_only, db **out);
+void db_close(db *d);
+
+/* ERR_STORE_FULL, ERR_STORE or another of the class. */
+MUST_USE err db_begin(db *d);
+MUST_USE err db_commit(db *d);
+void db_rollback(db *d);
+/* One savepoint at a time inside the transaction. */
+void db_savepoint(db *d);
+void db_release(db *d);
+/* Undoes what happened since the savepoint and clears the error. The error stays when the transaction is lost as a whole. */
+void db_rollback_to(db *d);
+static inline bool db_failed(const db *d) { return d->error != OK; }
+
+/* Runs a statement to its end and returns how many rows it changed. */
+int64_t db_run_values(db *d, const char *sql, const db_value *values, size_t n);
+#define DB_COUNT(...) (sizeof((db_value[]){__VA_ARGS__}) / sizeof(db_value))
+#define DB_RUN(d, sql, ...) db_run_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+
+db_rows db_query_values(db *d, const char *sql, const db_value *values, size_t n);
+#define DB_QUERY(d, sql, ...) db_query_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+/* False when there are no more rows, or after a failure; then the statement has ended. */
+bool db_next(db_rows *r);
+/* Ends a statement before its last row. Harmless when it has ended. */
+void db_end(db_rows *r);
+int64_t db_integer(const db_rows *r, int column);
+span db_bytes(const db_rows *r, int column);
+bool db_is_null(const db_rows *r, int column);
+
+#endif

@@ -1,0 +1,913 @@
+/* OpenSSL, which libwebsockets brings along, has a type of this name; ours is in base/err.h. */
+#define ERR_STATE OPENSSL_ERR_STATE
+#include <libwebsockets.h>
+#undef ERR_STATE
+
+#include "http_front.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "limits.h"
+#include "log.h"
+#include "problem.h"
+#include "waits.h"
+
+#define CHUNK_SIZE (32 * 1024)
+#define HEAD_SIZE 4096 /* of an answer; ours need 1 KiB */
+#define TICK_MS 250
+#define TIDY_MS 10000
+#define SUMMARY_MS 60000
+#define ADDRESS_BUCKETS 4096
+
+typedef enum conn_state {
+    CONN_IDLE,      /* no request, or its headers are still coming */
+    CONN_BODY,      /* its content is still coming */
+    CONN_QUEUED,    /* complete, waiting for the next batch */
+    CONN_WAITING,   /* a parked inbox */
+    CONN_STREAMING, /* an event stream */
+    CONN_WRITING,   /* an answer is going out */
+    CONN_DEAD       /* the library is told to close it */
+} conn_state;
+
+typedef struct address_count {
+    uint8_t address[16];
+    unsigned n;
+    struct address_count *next;
+} address_count;
+
+typedef struct front front;
+typedef struct conn {
+    struct lws *wsi;
+    struct conn *next, **link;             /* all connections */
+    struct conn *queue_next, **queue_link; /* those queued */
+    conn_state state;
+    int64_t deadline_ms;
+    bool close_after, head_only, head_sent, counted;
+    waiter waiter;
+    address_count *address;
+
+    char *texts; /* the strings that `request` looks into */
+    request request;
+    uint8_t *body;
+    size_t body_size, body_expected;
+    bool body_too_large;
+
+    response response;
+    size_t sent;
+    const static_file *file; /* only while an answer is begun; what outlives it is `content` */
+    static_content *content;
+    static_encoding encoding;
+    bool not_modified;
+    char location[PATH_MAX_BYTES + 2];
+
+    text stream;
+    int64_t comment_ms, stream_end_ms;
+    bool stream_woken;
+} conn;
+
+struct front {
+    relay *relay;
+    const front_options *options;
+    struct lws_context *context;
+    static_files *files;
+    conn *all, *queue, **queue_end;
+    size_t connections, queued, connections_max;
+    waits waits;
+    address_count *addresses[ADDRESS_BUCKETS];
+    lws_sorted_usec_list_t tick;
+    int64_t drain_ms; /* 0: serving */
+    int64_t tidy_ms, summary_ms;
+    uint64_t answers[6], batches, batched;
+    bool stopped;
+};
+
+static volatile sig_atomic_t stop_asked;
+static void on_signal(int number) {
+    (void)number;
+    stop_asked = 1;
+}
+
+/* ---- addresses */
+
+static bool address_of(int fd, uint8_t out[16]) {
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    memset(out, 0, 16);
+    if (getpeername(fd, (struct sockaddr *)&a, &n) != 0)
+        return false;
+    if (a.ss_family == AF_INET6) {
+        memcpy(out, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
+    } else if (a.ss_family == AF_INET) {
+        out[10] = out[11] = 0xff;
+        memcpy(out + 12, &((struct sockaddr_in *)&a)->sin_addr, 4);
+    }
+    /* Whoever has an IPv6 network has 2^64 addresses of it: rates go by network. */
+    static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(out, MAPPED, sizeof MAPPED) != 0)
+        memset(out + 8, 0, 8);
+    return true;
+}
+
+static address_count **address_find(front *f, const uint8_t address[16]) {
+    uint32_t h = 2166136261u;
+    for (int i = 0; i < 16; i++)
+        h = (h ^ address[i]) * 16777619u;
+    address_count **p = &f->addresses[h % ADDRESS_BUCKETS];
+    while (*p != NULL && memcmp((*p)->address, address, 16) != 0)
+        p = &(*p)->next;
+    return p;
+}
+
+static void address_take(front *f, conn *c) {
+    address_count **p = address_find(f, c->request.address);
+    if (*p == NULL) {
+        *p = calloc(1, sizeof **p);
+        if (*p == NULL)
+            return;
+        memcpy((*p)->address, c->request.address, 16);
+    }
+    (*p)->n++;
+    c->counted = true;
+}
+
+static void address_give(front *f, conn *c) {
+    address_count **p = address_find(f, c->request.address), *a = *p;
+    if (!c->counted || a == NULL || --a->n > 0)
+        return;
+    *p = a->next;
+    free(a);
+}
+
+/* ---- connections */
+
+static conn *conn_of(struct lws *wsi) { return lws_get_opaque_user_data(wsi); }
+
+static void conn_new(front *f, struct lws *wsi) {
+    conn *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return; /* callbacks find none and close */
+    c->wsi = wsi;
+    c->deadline_ms = clock_now_ms() + HEADERS_TIME_S * 1000;
+    c->next = f->all;
+    if (f->all != NULL)
+        f->all->link = &c->next;
+    c->link = &f->all;
+    f->all = c;
+    f->connections++;
+    (void)address_of(lws_get_socket_fd(wsi), c->request.address);
+    address_take(f, c);
+    lws_set_opaque_user_data(wsi, c);
+}
+
+static void unqueue(front *f, conn *c) {
+    if (c->queue_link == NULL)
+        return;
+    *c->queue_link = c->queue_next;
+    if (c->queue_next != NULL)
+        c->queue_next->queue_link = c->queue_link;
+    else
+        f->queue_end = c->queue_link;
+    c->queue_link = NULL;
+    c->queue_next = NULL;
+    f->queued--;
+}
+
+static void enqueue(front *f, conn *c) {
+    c->state = CONN_QUEUED;
+    c->deadline_ms = INT64_MAX;
+    c->queue_next = NULL;
+    c->queue_link = f->queue_end;
+    *f->queue_end = c;
+    f->queue_end = &c->queue_next;
+    f->queued++;
+    lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+}
+
+/* Forgets the request, keeps the connection. */
+static void conn_reset(front *f, conn *c) {
+    unqueue(f, c);
+    waits_remove(&f->waits, &c->waiter);
+    free(c->texts);
+    free(c->body);
+    response_free(&c->response);
+    static_release(c->content);
+    text_free(&c->stream);
+    uint8_t address[16];
+    memcpy(address, c->request.address, sizeof address);
+    c->texts = NULL;
+    c->body = NULL;
+    c->body_size = c->body_expected = c->sent = 0;
+    c->body_too_large = c->close_after = c->head_only = c->head_sent = c->not_modified = c->stream_woken = false;
+    c->content = NULL;
+    c->file = NULL;
+    c->encoding = ENCODING_NONE;
+    c->location[0] = 0;
+    c->request = (request){0};
+    memcpy(c->request.address, address, sizeof address);
+    c->state = CONN_IDLE;
+}
+
+static void conn_free(front *f, conn *c) {
+    conn_reset(f, c);
+    address_give(f, c);
+    *c->link = c->next;
+    if (c->next != NULL)
+        c->next->link = c->link;
+    f->connections--;
+    free(c);
+}
+
+static void conn_kill(front *f, conn *c) {
+    conn_reset(f, c);
+    c->state = CONN_DEAD;
+    c->deadline_ms = INT64_MAX;
+    lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+}
+
+static void begin_writing(conn *c) {
+    c->state = CONN_WRITING;
+    c->deadline_ms = clock_now_ms() + ANSWER_TIME_S * 1000;
+    c->sent = 0;
+    lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+    lws_callback_on_writable(c->wsi);
+}
+
+/* An answer of the front's own. */
+static void refuse(conn *c, problem_kind kind, const char *detail, const char *extra, int64_t value, bool and_close) {
+    problem_write(&c->response, kind, detail, extra, value);
+    c->close_after = c->close_after || and_close;
+    begin_writing(c);
+}
+
+/* ---- a request's head */
+
+static http_method method_of(struct lws *wsi) {
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
+        return METHOD_GET;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI))
+        return METHOD_POST;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_PUT_URI))
+        return METHOD_PUT;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_DELETE_URI))
+        return METHOD_DELETE;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI))
+        return METHOD_HEAD;
+    return METHOD_OTHER;
+}
+
+/* Strings of a head are gathered one after the other in one piece of memory. */
+typedef struct gather {
+    char bytes[PATH_MAX_BYTES + QUERY_MAX + 6 * HEADER_VALUE_MAX];
+    size_t n;
+    bool overflow;
+} gather;
+
+static size_t gather_put(gather *g, const void *p, size_t n) {
+    size_t at = g->n;
+    if (n + 1 > sizeof g->bytes - g->n) {
+        g->overflow = true;
+        return at;
+    }
+    memcpy(g->bytes + at, p, n);
+    g->bytes[at + n] = 0;
+    g->n += n + 1;
+    return at;
+}
+
+typedef struct piece {
+    size_t at, n;
+} piece;
+
+static piece gather_token(gather *g, struct lws *wsi, enum lws_token_indexes token) {
+    char value[HEADER_VALUE_MAX];
+    int n = lws_hdr_total_length(wsi, token);
+    if (n <= 0)
+        return (piece){0};
+    if (n >= (int)sizeof value || lws_hdr_copy(wsi, value, sizeof value, token) < 0) {
+        g->overflow = true;
+        return (piece){0};
+    }
+    return (piece){gather_put(g, value, strlen(value)), strlen(value)};
+}
+
+/* `name` in lower case with its colon. */
+static piece gather_custom(gather *g, struct lws *wsi, const char *name) {
+    char value[HEADER_VALUE_MAX];
+    int size = (int)strlen(name), n = lws_hdr_custom_length(wsi, name, size);
+    if (n <= 0)
+        return (piece){0};
+    if (n >= (int)sizeof value || lws_hdr_custom_copy(wsi, value, sizeof value, name, size) < 0) {
+        g->overflow = true;
+        return (piece){0};
+    }
+    return (piece){gather_put(g, value, strlen(value)), strlen(value)};
+}
+
+/* The library splits the query at "&" and decodes %; joined again it is what was sent, as long as it has only these. */
+static bool plain_query(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char ch = s[i];
+        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
+                     ch == '_' || ch == '=' || ch == '.' || ch == '~';
+        if (!plain)
+            return false;
+    }
+    return true;
+}
+
+static bool gather_query(gather *g, struct lws *wsi, piece *out) {
+    char query[QUERY_MAX], part[QUERY_MAX];
+    size_t n = 0;
+    for (int i = 0;; i++) {
+        int k = lws_hdr_copy_fragment(wsi, part, sizeof part, WSI_TOKEN_HTTP_URI_ARGS, i);
+        if (k < 0 && lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) > 0)
+            return false;
+        if (k <= 0)
+            break;
+        if (!plain_query(part, (size_t)k) || n + 1 + (size_t)k > sizeof query)
+            return false;
+        if (i > 0)
+            query[n++] = '&';
+        memcpy(query + n, part, (size_t)k);
+        n += (size_t)k;
+    }
+    *out = (piece){gather_put(g, query, n), n};
+    return true;
+}
+
+static span piece_of(const conn *c, piece p) { return p.n > 0 ? span_of(c->texts + p.at, p.n) : SPAN_NONE; }
+
+/* Content-Length: one number, and no other way to say how long the content is (request smuggling). */
+static bool content_length(struct lws *wsi, size_t *n) {
+    char value[20];
+    *n = 0;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+        return false;
+    int size = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH);
+    if (size <= 0)
+        return true;
+    if (size > 12 || lws_hdr_copy(wsi, value, sizeof value, WSI_TOKEN_HTTP_CONTENT_LENGTH) != size)
+        return false;
+    for (int i = 0; i < size; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return false;
+        *n = *n * 10 + (size_t)(value[i] - '0');
+    }
+    return true;
+}
+
+/* Copies what the relay wants to know out of the library's tables. False: something is too long or not in its form. */
+static bool read_head(conn *c, const char *path, size_t path_size) {
+    struct lws *wsi = c->wsi;
+    gather g = {0};
+    piece query = {0};
+    if (path_size >= PATH_MAX_BYTES || !gather_query(&g, wsi, &query))
+        return false;
+    piece at_path = {gather_put(&g, path, path_size), path_size};
+    piece authority = gather_token(&g, wsi, WSI_TOKEN_HOST);
+    piece content_type = gather_token(&g, wsi, WSI_TOKEN_HTTP_CONTENT_TYPE);
+    piece signature_input = gather_custom(&g, wsi, "signature-input:");
+    piece signature = gather_custom(&g, wsi, "signature:");
+    piece content_digest = gather_custom(&g, wsi, "content-digest:");
+    if (g.overflow)
+        return false;
+    c->texts = malloc(g.n + 1);
+    if (c->texts == NULL)
+        return false;
+    memcpy(c->texts, g.bytes, g.n);
+    for (size_t i = 0; i < authority.n; i++) {
+        char *ch = &c->texts[authority.at + i];
+        if (*ch >= 'A' && *ch <= 'Z')
+            *ch = (char)(*ch - 'A' + 'a');
+    }
+    request *rq = &c->request;
+    rq->path = piece_of(c, at_path);
+    rq->query = piece_of(c, query);
+    rq->authority = piece_of(c, authority);
+    rq->content_type = piece_of(c, content_type);
+    rq->signature_input = piece_of(c, signature_input);
+    rq->signature = piece_of(c, signature);
+    rq->content_digest = piece_of(c, content_digest);
+    char accept[HEADER_VALUE_MAX];
+    rq->event_stream = lws_hdr_copy(wsi, accept, sizeof accept, WSI_TOKEN_HTTP_ACCEPT) > 0 &&
+                       strstr(accept, "text/event-stream") != NULL;
+    return true;
+}
+
+/* ---- static files */
+
+static bool accepts(struct lws *wsi, const char *coding) {
+    char value[HEADER_VALUE_MAX];
+    if (lws_hdr_copy(wsi, value, sizeof value, WSI_TOKEN_HTTP_ACCEPT_ENCODING) <= 0)
+        return false;
+    const char *at = strstr(value, coding);
+    return at != NULL && strncmp(at + strlen(coding), ";q=0", 4) != 0;
+}
+
+static void serve_file(front *f, conn *c) {
+    bool redirect = false;
+    char path[PATH_MAX_BYTES], tag[HEADER_VALUE_MAX];
+    (void)snprintf(path, sizeof path, "%.*s", (int)c->request.path.n, (const char *)c->request.path.p);
+    const static_file *file = f->files != NULL ? static_find(f->files, path, clock_now_ms(), &redirect) : NULL;
+    c->response = (response){.status = 200};
+    if (redirect) {
+        c->response.status = 308;
+        (void)snprintf(c->location, sizeof c->location, "%s/", path);
+    } else if (file == NULL) {
+        refuse(c, PROBLEM_NOT_FOUND, "there is no such page", NULL, 0, false);
+        return;
+    } else {
+        c->encoding = file->content[ENCODING_BROTLI] != NULL && accepts(c->wsi, "br")   ? ENCODING_BROTLI
+                      : file->content[ENCODING_GZIP] != NULL && accepts(c->wsi, "gzip") ? ENCODING_GZIP
+                                                                                        : ENCODING_NONE;
+        c->file = file;
+        c->content = static_hold(file->content[c->encoding]);
+        c->response.type = file->type;
+        if (lws_hdr_copy(c->wsi, tag, sizeof tag, WSI_TOKEN_HTTP_IF_NONE_MATCH) > 0 &&
+            strstr(tag, c->content->etag) != NULL) {
+            c->not_modified = true;
+            c->response.status = 304;
+        }
+    }
+    begin_writing(c);
+}
+
+/* ---- answers */
+
+typedef struct head {
+    struct lws *wsi;
+    unsigned char *p, *end;
+    bool full;
+} head;
+
+static void head_put(head *h, const char *name, const char *value) {
+    if (lws_add_http_header_by_name(h->wsi, (const unsigned char *)name, (const unsigned char *)value,
+                                    (int)strlen(value), &h->p, h->end))
+        h->full = true;
+}
+
+static void head_put_list(head *h, const char *const *list) {
+    for (; *list != NULL; list += 2)
+        head_put(h, list[0], list[1]);
+}
+
+static size_t answer_size(const conn *c) {
+    if (c->content != NULL)
+        return c->not_modified ? 0 : c->content->size;
+    return c->response.body_size;
+}
+
+/* Writes the head into memory; 0 when it does not fit. */
+static size_t write_head(conn *c, unsigned char *start, size_t room) {
+    const response *rs = &c->response;
+    char number[24];
+    head h = {.wsi = c->wsi, .p = start, .end = start + room};
+    h.full = lws_add_http_header_status(c->wsi, (unsigned)rs->status, &h.p, h.end) != 0;
+    if (c->file != NULL) {
+        static const char *const CODING[ENCODINGS] = {NULL, "br", "gzip"};
+        head_put_list(&h, STATIC_HEADERS);
+        head_put(&h, "etag:", c->content->etag);
+        head_put(&h, "vary:", "accept-encoding");
+        head_put(&h, "cache-control:", c->file->immutable ? "public, max-age=31536000, immutable" : "no-cache");
+        if (CODING[c->encoding] != NULL && !c->not_modified)
+            head_put(&h, "content-encoding:", CODING[c->encoding]);
+    } else {
+        head_put_list(&h, API_HEADERS);
+    }
+    if (c->location[0] != 0)
+        head_put(&h, "location:", c->location);
+    if (rs->type != NULL)
+        head_put(&h, "content-type:", rs->type);
+    if (rs->retry_after_s != 0) {
+        (void)snprintf(number, sizeof number, "%u", rs->retry_after_s);
+        head_put(&h, "retry-after:", number);
+    }
+    if (c->close_after)
+        head_put(&h, "connection:", "close");
+    if (c->state != CONN_STREAMING && rs->status != 204 && rs->status != 304) {
+        (void)snprintf(number, sizeof number, "%zu", answer_size(c));
+        head_put(&h, "content-length:", number);
+    }
+    if (h.full || lws_finalize_http_header(c->wsi, &h.p, h.end))
+        return 0;
+    return (size_t)(h.p - start);
+}
+
+/* Writes what fits into one chunk; the library keeps what the socket does not take at once. */
+static int write_chunk(front *f, conn *c) {
+    static unsigned char buffer[LWS_PRE + HEAD_SIZE + CHUNK_SIZE];
+    unsigned char *start = buffer + LWS_PRE;
+    size_t n = 0;
+    bool stream = c->state == CONN_STREAMING;
+    if (!c->head_sent) {
+        n = write_head(c, start, HEAD_SIZE);
+        if (n == 0)
+            return -1;
+        c->head_sent = true;
+        c->file = NULL;
+    }
+    const uint8_t *from = stream               ? (uint8_t *)c->stream.p
+                          : c->content != NULL ? c->content->bytes
+                                               : (uint8_t *)c->response.body;
+    size_t all = stream ? c->stream.n : c->head_only ? 0 : answer_size(c), part = all - c->sent;
+    if (part > CHUNK_SIZE)
+        part = CHUNK_SIZE;
+    if (part > 0)
+        memcpy(start + n, from + c->sent, part);
+    c->sent += part;
+    n += part;
+    if (n > 0 && lws_write(c->wsi, start, n, LWS_WRITE_HTTP_HEADERS) < (int)n)
+        return -1;
+    if (c->sent < all) {
+        if (!stream)
+            c->deadline_ms = clock_now_ms() + ANSWER_TIME_S * 1000;
+        lws_callback_on_writable(c->wsi);
+        return 0;
+    }
+    if (stream) {
+        text_free(&c->stream);
+        c->sent = 0;
+        return 0;
+    }
+    if (c->response.status >= 100)
+        f->answers[c->response.status / 100]++;
+    bool closes = c->close_after || f->drain_ms != 0;
+    conn_reset(f, c);
+    c->deadline_ms = clock_now_ms() + KEEP_ALIVE_S * 1000;
+    return closes || lws_http_transaction_completed(c->wsi) ? -1 : 0;
+}
+
+/* Refills an event stream whose last events are on their way. */
+static int stream_more(front *f, conn *c) {
+    int64_t now = clock_now_ms();
+    if (c->head_sent && c->stream.n == 0) {
+        if (c->stream_woken) {
+            c->stream_woken = false;
+            int64_t before = c->waiter.wait.after;
+            if (!relay_inbox_stream(f->relay, &c->waiter.wait, &c->stream))
+                return -1;
+            if (c->waiter.wait.after != before)
+                c->stream_woken = true; /* there may be more */
+        }
+        if (c->stream.n == 0 && now >= c->comment_ms)
+            text_put(&c->stream, ":\n\n");
+        if (c->stream.n > 0)
+            c->comment_ms = now + SSE_COMMENT_S * 1000;
+    }
+    if (c->head_sent && c->stream.n == 0)
+        return 0;
+    if (write_chunk(f, c) != 0)
+        return -1;
+    if (c->stream_woken)
+        lws_callback_on_writable(c->wsi);
+    return 0;
+}
+
+/* ---- batches */
+
+static void park(front *f, conn *c) {
+    int64_t now = clock_now_ms();
+    c->waiter.wait = c->response.wait;
+    waiter *ended = waits_add(&f->waits, &c->waiter);
+    /* Nothing of the request is needed while it waits. */
+    free(c->texts);
+    free(c->body);
+    c->texts = NULL;
+    c->body = NULL;
+    if (c->response.then == THEN_WAIT) {
+        c->state = CONN_WAITING;
+        c->deadline_ms = now + c->waiter.wait.seconds * 1000;
+    } else {
+        c->state = CONN_STREAMING;
+        c->deadline_ms = c->stream_end_ms = now + SSE_LIFE_S * 1000;
+        c->comment_ms = now + SSE_COMMENT_S * 1000;
+        c->stream_woken = true;
+        c->close_after = true; /* its length is not known: the end of the connection ends it */
+        lws_callback_on_writable(c->wsi);
+    }
+    if (ended == NULL)
+        return;
+    conn *oldest = lws_container_of(ended, conn, waiter);
+    if (oldest->state == CONN_WAITING) {
+        (void)relay_inbox_answer(f->relay, &ended->wait, true, now, &oldest->response);
+        begin_writing(oldest);
+    } else {
+        conn_kill(f, oldest);
+    }
+}
+
+static void wake_waiting(front *f, int64_t now) {
+    size_t n;
+    const wake *w = relay_wakes(f->relay, &n);
+    for (size_t i = 0; i < n; i++) {
+        for (waiter *e = waits_of(&f->waits, w[i].device), *next; e != NULL; e = next) {
+            conn *c = lws_container_of(e, conn, waiter);
+            next = waits_next(e);
+            if (c->state == CONN_STREAMING) {
+                c->stream_woken = true;
+                lws_callback_on_writable(c->wsi);
+            } else if (c->state == CONN_WAITING && relay_inbox_answer(f->relay, &e->wait, false, now, &c->response)) {
+                waits_remove(&f->waits, e);
+                begin_writing(c);
+            }
+        }
+    }
+}
+
+static void run_batch(front *f) {
+    conn *batch[BATCH_MAX];
+    size_t n = 0;
+    int64_t now = clock_now_ms();
+    while (f->queue != NULL && n < BATCH_MAX) {
+        batch[n] = f->queue;
+        unqueue(f, batch[n++]);
+    }
+    bool stored = relay_batch_begin(f->relay, now);
+    if (stored) {
+        for (size_t i = 0; i < n; i++)
+            relay_handle(f->relay, &batch[i]->request, &batch[i]->response);
+        stored = relay_batch_end(f->relay);
+    }
+    f->batches++;
+    f->batched += n;
+    if (!stored)
+        log_line(LOG_ERROR, "event=batch-failed requests=%zu", n);
+    for (size_t i = 0; i < n; i++) {
+        if (!stored)
+            relay_unavailable(&batch[i]->response);
+        if (batch[i]->response.then == THEN_ANSWER)
+            begin_writing(batch[i]);
+        else
+            park(f, batch[i]);
+    }
+    if (stored)
+        wake_waiting(f, now);
+}
+
+/* ---- what the library calls */
+
+static bool is_api(span path) {
+    return (path.n >= 4 && memcmp(path.p, "/v1/", 4) == 0) || span_equal(path, span_text("/.well-known/sotto"));
+}
+
+/* The headers are there. */
+static int on_head(front *f, conn *c, const char *path, size_t path_size) {
+    if (c->state != CONN_IDLE)
+        return -1;
+    size_t n = 0;
+    http_method method = method_of(c->wsi);
+    bool clear = content_length(c->wsi, &n), head_read = clear && read_head(c, path, path_size);
+    c->request.method = method;
+    lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+    c->head_only = method == METHOD_HEAD;
+    if (!clear) {
+        refuse(c, PROBLEM_MALFORMED, "the content's length must be given by one Content-Length", NULL, 0, true);
+        return 0;
+    }
+    if (!head_read) {
+        refuse(c, PROBLEM_MALFORMED, "the path, query or a header is too long or not in its form", NULL, 0, true);
+        return 0;
+    }
+    if (c->request.authority.n == 0) {
+        refuse(c, PROBLEM_MALFORMED, "the header Host is missing", NULL, 0, true);
+        return 0;
+    }
+    if (!is_api(c->request.path)) {
+        c->close_after = n > 0;
+        if (method == METHOD_GET || method == METHOD_HEAD)
+            serve_file(f, c);
+        else
+            refuse(c, PROBLEM_NOT_FOUND, "there is no such call", NULL, 0, true);
+        return 0;
+    }
+    /* Content is read where the library expects some; with other methods it would be taken for the next request. */
+    bool has_content = n > 0 && (method == METHOD_POST || method == METHOD_PUT);
+    if (n > 0 && !has_content) {
+        refuse(c, PROBLEM_MALFORMED, "this call has no content", NULL, 0, true);
+        return 0;
+    }
+    if (!has_content) {
+        /* Without Content-Length the library would read on for a body. */
+        c->close_after = method == METHOD_POST || method == METHOD_PUT;
+        enqueue(f, c);
+        return 0;
+    }
+    c->body_too_large = n > BODY_MAX;
+    c->body_expected = n;
+    if (n > 16u * BODY_MAX) { /* not worth reading to its end */
+        refuse(c, PROBLEM_TOO_LARGE, "the content is larger than any call takes", "limit", BODY_MAX, true);
+        return 0;
+    }
+    c->body = c->body_too_large ? NULL : malloc(n);
+    if (c->body == NULL && !c->body_too_large) {
+        refuse(c, PROBLEM_UNAVAILABLE, "nothing was changed; try again", NULL, 0, true);
+        return 0;
+    }
+    c->state = CONN_BODY;
+    c->deadline_ms = clock_now_ms() + BODY_TIME_S * 1000;
+    return 0;
+}
+
+static int on_body(conn *c, const void *in, size_t n) {
+    if (n == 0) /* the library says so of a Content-Length of 0 */
+        return 0;
+    if (c->state != CONN_BODY)
+        return c->state == CONN_WRITING ? 0 : -1;
+    if (n > c->body_expected - c->body_size)
+        return -1;
+    if (c->body != NULL)
+        memcpy(c->body + c->body_size, in, n);
+    c->body_size += n;
+    return 0;
+}
+
+static int on_body_complete(front *f, conn *c) {
+    if (c->state != CONN_BODY) /* of a Content-Length of 0, or of a request that was refused before its end */
+        return 0;
+    if (c->body_size != c->body_expected)
+        return -1;
+    if (c->body_too_large) {
+        refuse(c, PROBLEM_TOO_LARGE, "the content is larger than any call takes", "limit", BODY_MAX, false);
+        return 0;
+    }
+    c->request.body = span_of(c->body, c->body_size);
+    enqueue(f, c);
+    return 0;
+}
+
+static int on_writable(front *f, conn *c) {
+    switch (c->state) {
+    case CONN_WRITING: return write_chunk(f, c);
+    case CONN_STREAMING: return stream_more(f, c);
+    default: return 0;
+    }
+}
+
+static bool may_connect(front *f, int fd) {
+    uint8_t address[16];
+    if (f->drain_ms != 0 || f->connections >= f->connections_max || !address_of(fd, address))
+        return false;
+    address_count *a = *address_find(f, address);
+    return a == NULL || f->options->connections_an_address == 0 || a->n < f->options->connections_an_address;
+}
+
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n) {
+    (void)user;
+    struct lws_context *context = lws_get_context(wsi);
+    front *f = context != NULL ? lws_context_user(context) : NULL;
+    conn *c;
+    switch (reason) {
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: return may_connect(f, (int)(intptr_t)in) ? 0 : 1;
+    case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED: conn_new(f, wsi); return 0;
+    case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: /* no WebSockets */
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return -1;
+    case LWS_CALLBACK_WSI_DESTROY:
+        c = conn_of(wsi);
+        if (c != NULL)
+            conn_free(f, c);
+        lws_set_opaque_user_data(wsi, NULL);
+        return 0;
+    case LWS_CALLBACK_HTTP: c = conn_of(wsi); return c == NULL ? -1 : on_head(f, c, in, n);
+    case LWS_CALLBACK_HTTP_BODY: c = conn_of(wsi); return c == NULL ? -1 : on_body(c, in, n);
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION: c = conn_of(wsi); return c == NULL ? -1 : on_body_complete(f, c);
+    case LWS_CALLBACK_HTTP_WRITEABLE: c = conn_of(wsi); return c == NULL ? -1 : on_writable(f, c);
+    default: return 0;
+    }
+}
+
+/* ---- time */
+
+static void tick_conn(front *f, conn *c, int64_t now) {
+    if (c->state == CONN_STREAMING && (now >= c->stream_end_ms || f->drain_ms != 0)) {
+        conn_kill(f, c);
+    } else if (c->state == CONN_STREAMING && now >= c->comment_ms) {
+        /* A reader that took nothing for two comments is gone. */
+        if (c->stream.n > 0 && now >= c->comment_ms + SSE_COMMENT_S * 1000)
+            conn_kill(f, c);
+        else
+            lws_callback_on_writable(c->wsi);
+    } else if (c->state == CONN_WAITING && (now >= c->deadline_ms || f->drain_ms != 0)) {
+        waits_remove(&f->waits, &c->waiter);
+        (void)relay_inbox_answer(f->relay, &c->waiter.wait, true, now, &c->response);
+        begin_writing(c);
+    } else if (now >= c->deadline_ms || (f->drain_ms != 0 && c->state == CONN_IDLE)) {
+        conn_kill(f, c);
+    }
+}
+
+static void summary(front *f) {
+    if (f->batched == 0)
+        return;
+    log_line(
+        LOG_INFO,
+        "event=traffic ok=%llu refused=%llu failed=%llu requests=%llu transactions=%llu connections=%zu waiting=%zu",
+        (unsigned long long)(f->answers[2] + f->answers[3]), (unsigned long long)f->answers[4],
+        (unsigned long long)f->answers[5], (unsigned long long)f->batched, (unsigned long long)f->batches,
+        f->connections, f->waits.count);
+    memset(f->answers, 0, sizeof f->answers);
+    f->batches = f->batched = 0;
+}
+
+static void on_tick(lws_sorted_usec_list_t *list) {
+    front *f = lws_container_of(list, front, tick);
+    int64_t now = clock_now_ms();
+    if (stop_asked && f->drain_ms == 0) {
+        f->drain_ms = now + DRAIN_S * 1000;
+        log_line(LOG_INFO, "event=draining connections=%zu", f->connections);
+    }
+    for (conn *c = f->all, *next; c != NULL; c = next) {
+        next = c->next;
+        tick_conn(f, c, now);
+    }
+    if (f->drain_ms != 0 && (f->connections == 0 || now >= f->drain_ms))
+        f->stopped = true;
+    if (now >= f->tidy_ms) {
+        f->tidy_ms = now + TIDY_MS;
+        relay_tidy(f->relay, now);
+    }
+    if (now >= f->summary_ms) {
+        f->summary_ms = now + SUMMARY_MS;
+        summary(f);
+    }
+    lws_sul_schedule(f->context, 0, &f->tick, on_tick, TICK_MS * LWS_US_PER_MS);
+}
+
+/* ---- the loop */
+
+static const struct lws_protocols PROTOCOLS[] = {{.name = "http", .callback = callback}, {.name = NULL}};
+
+static err listen_on(front *f) {
+    const front_options *o = f->options;
+    struct lws_context_creation_info info = {0};
+    lws_set_log_level(0, NULL); /* its lines hold addresses and paths */
+    bool everywhere = o->host[0] == 0 || strcmp(o->host, "0.0.0.0") == 0 || strcmp(o->host, "::") == 0;
+    info.port = o->port;
+    info.iface = everywhere ? NULL : strcmp(o->host, "localhost") == 0 ? "127.0.0.1" : o->host;
+    info.protocols = PROTOCOLS;
+    info.user = f;
+    info.gid = (gid_t)-1;
+    info.uid = (uid_t)-1;
+    info.max_http_header_data2 = HEADERS_MAX;
+    info.pt_serv_buf_size = CHUNK_SIZE + HEAD_SIZE;
+    info.timeout_secs = BODY_TIME_S;
+    info.timeout_secs_ah_idle = HEADERS_TIME_S;
+    info.keepalive_timeout = KEEP_ALIVE_S;
+    info.options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME;
+    f->context = lws_create_context(&info);
+    return f->context == NULL ? ERR_HOST : OK;
+}
+
+err front_serve(relay *r, const front_options *options) {
+    front *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return ERR_NO_MEMORY;
+    f->relay = r;
+    f->options = options;
+    f->queue_end = &f->queue;
+    f->summary_ms = clock_now_ms() + SUMMARY_MS;
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    err e = options->static_folder != NULL ? static_open(options->static_folder, &f->files) : OK;
+    if (e == OK)
+        e = listen_on(f);
+    if (e == OK) {
+        /* Some descriptors are for the database, files and the library. */
+        int descriptors = lws_get_count_threads(f->context) > 0 ? (int)sysconf(_SC_OPEN_MAX) : 1024;
+        f->connections_max =
+            descriptors > CONNECTIONS_MAX + 64 ? CONNECTIONS_MAX : (size_t)(descriptors > 128 ? descriptors - 64 : 64);
+        struct lws_vhost *vhost = lws_get_vhost_by_name(f->context, "default");
+        log_line(LOG_INFO, "event=listening port=%d", vhost != NULL ? lws_get_vhost_listen_port(vhost) : options->port);
+        on_tick(&f->tick);
+    }
+    while (e == OK && !f->stopped) {
+        if (lws_service(f->context, 0) < 0)
+            e = ERR_HOST;
+        /* What arrives together is stored together: look on, without waiting, while requests keep coming. */
+        for (int turns = 0; f->queued > 0 && turns < BATCH_TURNS_MAX && f->queued < BATCH_MAX; turns++) {
+            size_t before = f->queued;
+            (void)lws_service_tsi(f->context, -1, 0);
+            if (f->queued <= before)
+                break;
+        }
+        while (f->queue != NULL)
+            run_batch(f);
+    }
+    if (f->context != NULL) {
+        lws_sul_cancel(&f->tick);
+        lws_context_destroy(f->context);
+    }
+    static_close(f->files);
+    for (conn *c = f->all, *next; c != NULL; c = next) {
+        next = c->next;
+        conn_free(f, c);
+    }
+    free(f);
+    return e;
+}

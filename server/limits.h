@@ -1,0 +1,65 @@
+/* limits.h: every bound of the relay, with its reason. What clients must know of them stands in PROTOCOL.md. */
+#ifndef SERVER_LIMITS_H
+#define SERVER_LIMITS_H
+
+/* ---- requests */
+#define BODY_MAX (1024 * 1024)      /* a commit with its Welcome for a few hundred members */
+#define MESSAGE_MAX (256 * 1024)    /* an application message; files travel as blobs */
+#define KEY_PACKAGE_MAX (16 * 1024) /* a hybrid key package with its certificates is 4 KiB */
+#define SEALED_MAX (16 * 1024)      /* what an invitation says before it is accepted */
+#define ROSTER_MAX (512 * 1024)     /* some ten thousand revocations */
+#define CHAIN_BYTES_MAX 4096        /* CHAIN_MAX certificates of 185 bytes fit twice */
+#define JSON_DEPTH_MAX 4            /* no body nests deeper than an array in an object */
+#define HEADERS_MAX 8192            /* all headers of a request; ours are below 1 KiB */
+#define HEADER_VALUE_MAX 512        /* one that we read */
+#define QUERY_MAX 256               /* ?after=&wait=&limit= */
+#define PATH_MAX_BYTES 256
+#define GROUP_BYTES 32 /* PROTOCOL: 32 random bytes */
+#define MESSAGE_ID_BYTES 16
+#define DEVICES_A_CALL_MAX 64    /* of a claim: devices of one subject, and the care team */
+#define MEMBERS_A_COMMIT_MAX 256 /* added or removed at once */
+#define MEMBERS_MAX 1024         /* of a group: fan-out of one message is bounded by it */
+#define KEY_PACKAGES_MAX 100     /* in stock for a device */
+#define INVITATIONS_LISTED_MAX 256
+#define SEQUENCE_MAX 9007199254740991 /* integers in JSON stay below 2^53 */
+
+/* ---- answers */
+#define INBOX_LIMIT_DEFAULT 128
+#define INBOX_LIMIT_MAX 256
+#define INBOX_BYTES_MAX (1024 * 1024) /* of event data in one answer; one larger event goes alone */
+
+/* ---- time */
+#define CLOCK_SKEW_S 300 /* phones' clocks are rarely further off */
+#define NONCE_KEEP_S 660 /* both sides of the skew, and a minute for bucket borders */
+#define WAIT_MAX_S 25    /* below the 30 s after which proxies and mobile networks cut idle requests */
+#define SSE_COMMENT_S 15
+#define SSE_LIFE_S 900 /* then the client asks again, with a new signature */
+#define MESSAGE_ID_KEEP_MS (30ll * 24 * 3600 * 1000)
+#define COMMITS_REMEMBERED 64 /* of a group: how far back a repeated commit gets its old answer */
+#define HEADERS_TIME_S 10     /* slow-loris: all headers must be there by then */
+#define BODY_TIME_S 20        /* and the whole body by then */
+#define ANSWER_TIME_S 30      /* and the answer must be taken by then, or make progress */
+#define KEEP_ALIVE_S 60
+#define DRAIN_S 5 /* SIGTERM: answers under way are finished until then */
+
+/* ---- several at once */
+#define CONNECTIONS_MAX 16384           /* and never more than the process may have descriptors */
+#define CONNECTIONS_AN_ADDRESS_MAX 1024 /* a clinic or a mobile carrier behind one address */
+#define WAITS_A_DEVICE_MAX 4            /* tabs that don't know of each other */
+#define BATCH_MAX 256                   /* requests in one transaction */
+#define BATCH_TURNS_MAX 4               /* event-loop turns in which a batch is gathered */
+
+/* ---- rates, a minute */
+#define RATE_DEVICE 1200
+#define RATE_ADDRESS 2400
+#define RATE_ENROL 30    /* enrolments and invitation reads of an address */
+#define RATE_SLOTS 65536 /* buckets remembered; beyond, those longest unused are forgotten */
+
+#define CHECK_ATTEMPTS 5 /* DESIGN §6: then the invitation is locked */
+
+/* ---- static files */
+#define STATIC_FILES_MAX 2000
+#define STATIC_FILE_MAX (16 * 1024 * 1024)
+#define STATIC_BYTES_MAX (64 * 1024 * 1024) /* they are held in memory */
+
+#endif

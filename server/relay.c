@@ -1,0 +1,520 @@
+#include "relay.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <sodium/randombytes.h>
+
+#include "base/text.h"
+#include "call.h"
+#include "rate.h"
+#include "signature_check.h"
+
+/* The largest request's strings decoded, beside its chain: twice the body is ample. */
+#define SCRATCH_SIZE (4 * 1024 * 1024)
+
+typedef enum who_asks {
+    WHO_ANYBODY, /* unsigned */
+    WHO_CLINIC,  /* the root key in the body */
+    WHO_ENROLS,  /* the last key of the chain in the body */
+    WHO_DEVICE,
+    WHO_INVITE, /* the invite whose id is in the path */
+    WHO_DEVICE_OR_INVITE
+} who_asks;
+
+typedef struct route {
+    http_method method;
+    const char *path; /* {} stands for one segment */
+    who_asks who;
+    bool json;
+    bool enrols;     /* also under the rate of enrolments */
+    size_t body_max; /* 0: has no content */
+    bool (*run)(call *c);
+} route;
+
+static const route ROUTES[] = {
+    {METHOD_GET, "/.well-known/sotto", WHO_ANYBODY, false, false, 0, call_well_known},
+    {METHOD_POST, "/v1/clinics", WHO_CLINIC, true, true, BODY_MAX, call_clinic_create},
+    {METHOD_POST, "/v1/devices", WHO_ENROLS, true, true, BODY_MAX, call_device_enrol},
+    {METHOD_GET, "/v1/devices/{}", WHO_DEVICE, false, false, 0, call_device_get},
+    {METHOD_DELETE, "/v1/devices/{}", WHO_DEVICE, false, false, 0, call_device_revoke},
+    {METHOD_PUT, "/v1/key-packages", WHO_DEVICE, true, false, BODY_MAX, call_key_packages_put},
+    {METHOD_GET, "/v1/key-packages", WHO_DEVICE, false, false, 0, call_key_packages_get},
+    {METHOD_POST, "/v1/key-packages/claim", WHO_DEVICE, true, false, BODY_MAX, call_key_packages_claim},
+    {METHOD_POST, "/v1/groups/{}/commits", WHO_DEVICE, true, false, BODY_MAX, call_commit},
+    {METHOD_POST, "/v1/groups/{}/messages", WHO_DEVICE, false, false, MESSAGE_MAX, call_message},
+    {METHOD_GET, "/v1/inbox", WHO_DEVICE, false, false, 0, call_inbox},
+    {METHOD_POST, "/v1/invitations", WHO_DEVICE, true, false, BODY_MAX, call_invitation_create},
+    {METHOD_GET, "/v1/invitations", WHO_DEVICE, false, false, 0, call_invitation_list},
+    {METHOD_GET, "/v1/invitations/{}", WHO_INVITE, false, true, 0, call_invitation_get},
+    {METHOD_DELETE, "/v1/invitations/{}", WHO_DEVICE, false, false, 0, call_invitation_withdraw},
+    {METHOD_PUT, "/v1/roster", WHO_DEVICE, true, false, BODY_MAX, call_roster_put},
+    {METHOD_GET, "/v1/roster", WHO_DEVICE_OR_INVITE, false, false, 0, call_roster_get},
+};
+
+/* ---- outcomes */
+
+bool problem_more(call *c, problem_kind kind, const char *detail, const char *extra, int64_t value) {
+    problem_write(c->rs, kind, detail, extra, value);
+    return true;
+}
+
+bool problem(call *c, problem_kind kind, const char *detail) { return problem_more(c, kind, detail, NULL, 0); }
+
+bool problem_text(call *c, problem_kind kind, const char *format, ...) {
+    char detail[240];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(detail, sizeof detail, format, arguments);
+    va_end(arguments);
+    return problem(c, kind, detail);
+}
+
+bool json_faulty(call *c) {
+    if (c->json.fault[0] == 0)
+        return false;
+    return problem(c, PROBLEM_MALFORMED, c->json.fault);
+}
+
+bool answer(call *c, int status) {
+    *c->rs = (response){.status = status};
+    if (c->out.failed) {
+        relay_unavailable(c->rs);
+        return true;
+    }
+    if (c->out.n > 0) {
+        c->rs->type = "application/json";
+        c->rs->body = c->out.p;
+        c->rs->body_size = c->out.n;
+        c->out = (text){0};
+    }
+    return true;
+}
+
+void relay_unavailable(response *rs) {
+    problem_write(rs, PROBLEM_UNAVAILABLE, "nothing was changed; try again", NULL, 0);
+}
+
+/* ---- input */
+
+bool path_id(call *c, uint8_t *out, size_t n) {
+    if (base64url_read(out, n, c->id) == OK)
+        return true;
+    problem_text(c, PROBLEM_MALFORMED, "the id in the path must be base64url of %zu bytes", n);
+    return false;
+}
+
+bool query_find(const call *c, const char *name, span *value, bool *twice) {
+    size_t name_size = strlen(name);
+    bool found = false;
+    if (c->rq->query.n == 0)
+        return false;
+    const uint8_t *p = c->rq->query.p, *end = p + c->rq->query.n;
+    while (p < end) {
+        const uint8_t *stop = memchr(p, '&', (size_t)(end - p));
+        if (stop == NULL)
+            stop = end;
+        if ((size_t)(stop - p) > name_size && memcmp(p, name, name_size) == 0 && p[name_size] == '=') {
+            if (found)
+                *twice = true;
+            found = true;
+            *value = span_of(p + name_size + 1, (size_t)(stop - p) - name_size - 1);
+        }
+        p = stop + 1;
+    }
+    return found;
+}
+
+bool query_integer(call *c, const char *name, int64_t missing, int64_t min, int64_t max, int64_t *v) {
+    span s = SPAN_NONE;
+    bool twice = false;
+    *v = missing;
+    if (!query_find(c, name, &s, &twice)) {
+        if (missing >= min)
+            return true;
+        problem_text(c, PROBLEM_MALFORMED, "query parameter \"%s\" is missing", name);
+        return false;
+    }
+    bool good = !twice && s.n > 0 && s.n <= 16 && (s.n == 1 || s.p[0] != '0');
+    int64_t value = 0;
+    for (size_t i = 0; i < s.n && good; i++) {
+        good = s.p[i] >= '0' && s.p[i] <= '9';
+        value = value * 10 + (s.p[i] - '0');
+    }
+    if (!good || value < min || value > max) {
+        problem_text(c, PROBLEM_MALFORMED, "query parameter \"%s\" must be one integer from %lld to %lld", name,
+                     (long long)min, (long long)max);
+        return false;
+    }
+    *v = value;
+    return true;
+}
+
+bool chain_read(call *c, span bytes, certificate_chain *chain) {
+    *chain = (certificate_chain){0};
+    err e = WIRE_DECODE(bytes, c->arena, wire_certificate_chain, chain);
+    if (e == OK && chain->n > 0)
+        return true;
+    problem_text(c, PROBLEM_MALFORMED, "member \"chain\" is no certificate chain: %s",
+                 e == OK ? "it is empty" : err_text(e));
+    return false;
+}
+
+bool chain_verify(call *c, const certificate_chain *chain) {
+    err e = certificate_chain_check(chain, c->root_key, (uint64_t)now_s(c));
+    if (e == OK)
+        return true;
+    problem(c, PROBLEM_BAD_CERTIFICATE, err_text(e));
+    return false;
+}
+
+/* ---- who asks */
+
+static bool find_clinic(call *c) {
+    db_rows r = DB_QUERY(c->db, "SELECT root_key FROM clinics WHERE clinic = $1", db_id(c->clinic));
+    bool found = db_next(&r);
+    if (found)
+        memcpy(c->root_key, db_bytes(&r, 0).p, sizeof c->root_key);
+    db_end(&r);
+    return found;
+}
+
+static bool find_clinic_of(call *c, const uint8_t name[ID_SIZE]) {
+    db_rows r = DB_QUERY(c->db, "SELECT clinic FROM directory WHERE name = $1", db_id(name));
+    bool found = db_next(&r);
+    if (found)
+        memcpy(c->clinic, db_bytes(&r, 0).p, ID_SIZE);
+    db_end(&r);
+    return found && find_clinic(c);
+}
+
+/* What is known of the asking device but may be used only once the signature was verified. */
+typedef struct device_facts {
+    bool revoked;
+    int64_t not_after;
+} device_facts;
+
+static bool find_device(call *c, device_facts *facts) {
+    db_rows r =
+        DB_QUERY(c->db, "SELECT public_key, rights, revoked, not_after FROM devices WHERE clinic = $1 AND device = $2",
+                 db_id(c->clinic), db_id(c->device));
+    bool found = db_next(&r);
+    if (found) {
+        memcpy(c->key, db_bytes(&r, 0).p, sizeof c->key);
+        c->rights = (uint32_t)db_integer(&r, 1);
+        facts->revoked = db_integer(&r, 2) != 0;
+        facts->not_after = db_integer(&r, 3);
+    }
+    db_end(&r);
+    return found;
+}
+
+static bool find_invite(call *c) {
+    db_rows r = DB_QUERY(c->db, "SELECT public_key FROM invitations WHERE clinic = $1 AND invitation = $2",
+                         db_id(c->clinic), db_id(c->device));
+    bool found = db_next(&r);
+    if (found)
+        memcpy(c->key, db_bytes(&r, 0).p, sizeof c->key);
+    db_end(&r);
+    return found;
+}
+
+/* Each finds the key for keyid, or writes a problem and returns false. */
+static bool who_clinic(call *c, const signed_head *head) {
+    json_fixed(&c->json, "root_key", c->root_key, sizeof c->root_key);
+    if (json_faulty(c))
+        return false;
+    clinic_id_of(c->root_key, c->clinic);
+    memcpy(c->key, c->root_key, sizeof c->key);
+    if (memcmp(c->clinic, head->keyid, ID_SIZE) == 0)
+        return true;
+    problem(c, PROBLEM_BAD_SIGNATURE, "keyid is not the name of member \"root_key\"");
+    return false;
+}
+
+static bool who_enrols(call *c, const signed_head *head) {
+    c->chain_bytes = json_bytes(&c->json, "chain", CHAIN_BYTES_MAX);
+    if (json_faulty(c) || !chain_read(c, c->chain_bytes, &c->chain))
+        return false;
+    const certificate *holder = certificate_chain_holder(&c->chain);
+    memcpy(c->clinic, c->chain.p[0].clinic_id, ID_SIZE);
+    memcpy(c->key, holder->subject_key, sizeof c->key);
+    device_id_of(c->key, c->device);
+    if (memcmp(c->device, head->keyid, ID_SIZE) != 0) {
+        problem(c, PROBLEM_BAD_SIGNATURE, "keyid is not the name of the device at the end of member \"chain\"");
+        return false;
+    }
+    if (!find_clinic(c)) {
+        if (!db_failed(c->db))
+            problem(c, PROBLEM_BAD_CERTIFICATE, "the chain's clinic is not known here");
+        return false;
+    }
+    /* Before a nonce is stored for it, so that only those whom the clinic certified can make the relay write. */
+    return chain_verify(c, &c->chain);
+}
+
+static bool who_device(call *c, const signed_head *head, device_facts *facts, bool or_invite) {
+    memcpy(c->device, head->keyid, ID_SIZE);
+    if (find_clinic_of(c, c->device)) {
+        if (find_device(c, facts))
+            return true;
+        if (or_invite && find_invite(c)) {
+            c->is_invite = true;
+            return true;
+        }
+    }
+    if (!db_failed(c->db))
+        problem(c, PROBLEM_UNKNOWN_DEVICE, "keyid names no device that is enrolled here");
+    return false;
+}
+
+static bool who_invite(call *c, const signed_head *head) {
+    uint8_t id[ID_SIZE];
+    if (!path_id(c, id, sizeof id))
+        return false;
+    memcpy(c->device, head->keyid, ID_SIZE);
+    c->is_invite = true;
+    if (memcmp(id, c->device, ID_SIZE) != 0) {
+        problem(c, PROBLEM_FORBIDDEN, "an invitation is read with its own key: keyid must be the id in the path");
+        return false;
+    }
+    if (find_clinic_of(c, c->device) && find_invite(c))
+        return true;
+    if (!db_failed(c->db))
+        problem(c, PROBLEM_NOT_FOUND, "there is no such invitation");
+    return false;
+}
+
+/* Stores the nonce; false when it was there. Old minutes of this clinic go at the same time. */
+static bool nonce_is_new(call *c, const signed_head *head) {
+    db_value minute = db_i((int64_t)(head->created / 60));
+    DB_RUN(c->db, "DELETE FROM nonces WHERE clinic = $1 AND minute < $2", db_id(c->clinic),
+           db_i((now_s(c) - NONCE_KEEP_S) / 60));
+    return DB_RUN(c->db,
+                  "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                  db_id(c->clinic), minute, db_id(head->keyid), db_b(SPAN(head->nonce))) == 1;
+}
+
+static bool is_slowed(call *c, rate_kind kind, const uint8_t id[16], uint32_t per_minute, const char *detail) {
+    uint32_t wait = rate_take(c->relay->rates, kind, id, per_minute, c->now_ms);
+    if (wait == 0)
+        return false;
+    problem_more(c, PROBLEM_TOO_MANY, detail, "retry_after_s", wait);
+    return true;
+}
+
+/* True when the request is by whom it says it is, now and for the first time. Else a problem is written, or the database failed. */
+static bool authenticate(call *c, const route *way) {
+    signed_head head;
+    device_facts facts = {.not_after = INT64_MAX};
+    const char *fault = NULL;
+    if (signature_head_read(c->rq, &head, &fault) != OK) {
+        problem(c, PROBLEM_UNSIGNED, fault);
+        return false;
+    }
+    int64_t skew = (int64_t)head.created - now_s(c);
+    if (skew > CLOCK_SKEW_S || skew < -CLOCK_SKEW_S) {
+        problem_more(c, PROBLEM_CLOCK_SKEW, "created is not within 300 s of the relay's clock", "now", c->now_ms);
+        return false;
+    }
+    bool known = false;
+    switch (way->who) {
+    case WHO_ANYBODY: return true;
+    case WHO_CLINIC: known = who_clinic(c, &head); break;
+    case WHO_ENROLS: known = who_enrols(c, &head); break;
+    case WHO_DEVICE: known = who_device(c, &head, &facts, false); break;
+    case WHO_DEVICE_OR_INVITE: known = who_device(c, &head, &facts, true); break;
+    case WHO_INVITE: known = who_invite(c, &head); break;
+    }
+    if (!known)
+        return false;
+    if (signature_head_verify(c->rq, &head, c->key, c->arena, &fault) != OK) {
+        problem(c, PROBLEM_BAD_SIGNATURE, fault);
+        return false;
+    }
+    if (facts.revoked) {
+        problem(c, PROBLEM_REVOKED, "this device may not ask for anything any more");
+        return false;
+    }
+    if (facts.not_after < now_s(c)) {
+        problem(c, PROBLEM_BAD_CERTIFICATE, "the device's certificate has expired");
+        return false;
+    }
+    if (way->who == WHO_CLINIC && !c->relay->options.clinics_open && !find_clinic(c)) {
+        if (!db_failed(c->db))
+            problem(c, PROBLEM_FORBIDDEN, "this relay is closed to new clinics");
+        return false;
+    }
+    if (is_slowed(c, RATE_OF_DEVICE, head.keyid, c->relay->options.rate_device, "too many requests of this device"))
+        return false;
+    if (!nonce_is_new(c, &head)) {
+        if (!db_failed(c->db))
+            problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
+        return false;
+    }
+    return true;
+}
+
+/* ---- one request */
+
+static bool path_matches(const char *pattern, span path, span *id) {
+    const uint8_t *p = path.p, *end = path.p + path.n;
+    *id = SPAN_NONE;
+    for (; *pattern; pattern++) {
+        if (*pattern == '{') {
+            const uint8_t *start = p;
+            while (p < end && *p != '/')
+                p++;
+            *id = span_of(start, (size_t)(p - start));
+            pattern++; /* the } */
+        } else if (p < end && *p == (uint8_t)*pattern) {
+            p++;
+        } else {
+            return false;
+        }
+    }
+    return p == end;
+}
+
+static const route *find_route(const request *rq, span *id) {
+    for (size_t i = 0; i < sizeof ROUTES / sizeof *ROUTES; i++)
+        if (ROUTES[i].method == rq->method && path_matches(ROUTES[i].path, rq->path, id))
+            return &ROUTES[i];
+    return NULL;
+}
+
+static bool media_type_is(span given, const char *wanted) {
+    size_t n = strlen(wanted);
+    return given.n >= n && memcmp(given.p, wanted, n) == 0 && (given.n == n || given.p[n] == ';' || given.p[n] == ' ');
+}
+
+/* What can be said of a request before anything is looked up. */
+static bool is_in_form(call *c, const route *way) {
+    const relay_options *options = &c->relay->options;
+    const request *rq = c->rq;
+    if (is_slowed(c, RATE_OF_ADDRESS, rq->address, options->rate_address, "too many requests from this address"))
+        return false;
+    if (options->authority != NULL && !span_equal(rq->authority, span_text(options->authority))) {
+        problem(c, PROBLEM_MALFORMED, "Host is not this relay's name");
+        return false;
+    }
+    if (way == NULL) {
+        problem(c, PROBLEM_NOT_FOUND, "there is no such call");
+        return false;
+    }
+    if (way->enrols && is_slowed(c, RATE_OF_ENROLMENT, rq->address, options->rate_enrol,
+                                 "too many enrolments and invitation reads from this address"))
+        return false;
+    if (rq->body.n > 0 && way->body_max == 0) {
+        problem(c, PROBLEM_MALFORMED, "this call has no content");
+        return false;
+    }
+    if (rq->body.n > way->body_max) {
+        problem_more(c, PROBLEM_TOO_LARGE, "the content is larger than this call takes", "limit",
+                     (int64_t)way->body_max);
+        return false;
+    }
+    if (way->body_max > 0 && rq->body.n > 0 &&
+        !media_type_is(rq->content_type, way->json ? "application/json" : "message/mls")) {
+        problem(c, PROBLEM_MALFORMED,
+                way->json ? "Content-Type must be application/json" : "Content-Type must be message/mls");
+        return false;
+    }
+    return true;
+}
+
+static void run_call(call *c, const route *way) {
+    size_t wakes = c->relay->wakes.n;
+    bool early_json = way->who == WHO_CLINIC || way->who == WHO_ENROLS;
+    if (early_json)
+        json_open(&c->json, c->rq->body, c->arena);
+    if (way->who != WHO_ANYBODY && !authenticate(c, way)) {
+        if (db_failed(c->db))
+            relay_unavailable(c->rs);
+        return;
+    }
+    if (way->json && !early_json)
+        json_open(&c->json, c->rq->body, c->arena);
+    if (json_faulty(c))
+        return;
+    db_savepoint(c->db);
+    (void)way->run(c);
+    bool done = c->rs->status != 0 && (c->rs->status < 400 || c->keep_changes);
+    if (!db_failed(c->db) && !c->over_wakes && done) {
+        db_release(c->db);
+        if (!db_failed(c->db))
+            return;
+    }
+    c->relay->wakes.n = wakes;
+    if (db_failed(c->db) || c->over_wakes)
+        relay_unavailable(c->rs);
+    db_rollback_to(c->db);
+}
+
+void relay_handle(relay *r, const request *rq, response *rs) {
+    call c = {.relay = r, .db = r->db, .arena = &r->scratch, .rq = rq, .rs = rs, .now_ms = r->now_ms};
+    *rs = (response){0};
+    arena_reset(&r->scratch);
+    const route *way = find_route(rq, &c.id);
+    if (is_in_form(&c, way)) {
+        if (db_failed(r->db)) /* an earlier request of the batch lost the transaction */
+            relay_unavailable(rs);
+        else
+            run_call(&c, way);
+    }
+    json_close(&c.json);
+    text_free(&c.out);
+    if (rs->status == 0)
+        relay_unavailable(rs);
+}
+
+/* ---- batches */
+
+err relay_open(db *d, const relay_options *options, relay **out) {
+    relay *r = calloc(1, sizeof *r);
+    *out = NULL;
+    if (r == NULL)
+        return ERR_NO_MEMORY;
+    uint64_t seed;
+    randombytes_buf(&seed, sizeof seed);
+    r->db = d;
+    r->options = *options;
+    err e = arena_init(&r->scratch, SCRATCH_SIZE);
+    if (e == OK)
+        e = rate_open(RATE_SLOTS, seed, &r->rates);
+    if (e != OK) {
+        relay_close(r);
+        return e;
+    }
+    *out = r;
+    return OK;
+}
+
+void relay_close(relay *r) {
+    if (r == NULL)
+        return;
+    if (r->scratch.base != NULL)
+        arena_free(&r->scratch);
+    rate_close(r->rates);
+    free(r->wakes.p);
+    free(r);
+}
+
+bool relay_batch_begin(relay *r, int64_t now_ms) {
+    r->now_ms = now_ms;
+    r->wakes.n = 0;
+    return db_begin(r->db) == OK;
+}
+
+bool relay_batch_end(relay *r) {
+    if (db_commit(r->db) == OK)
+        return true;
+    r->wakes.n = 0;
+    return false;
+}
+
+const wake *relay_wakes(const relay *r, size_t *count) {
+    *count = r->wakes.n;
+    return r->wakes.p;
+}

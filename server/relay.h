@@ -1,0 +1,48 @@
+/* relay.h: the relay's logic. Pure: a request in, a response and wake-ups out, over a database. No sockets, no files,
+ * no clock: the caller says what time it is. Requests are handled in batches, each batch one transaction:
+ *
+ *     relay_batch_begin(r, now);  relay_handle(r, &request, &response) …;  relay_batch_end(r)
+ *
+ * Nothing may be answered before relay_batch_end returned true. When it returns false, nothing of the batch was stored, and every
+ * response of it must be replaced by relay_unavailable. */
+#ifndef SERVER_RELAY_H
+#define SERVER_RELAY_H
+
+#include "db.h"
+#include "json.h"
+#include "request.h"
+
+typedef struct relay_options {
+    bool clinics_open;                              /* may anybody make a clinic here */
+    uint32_t rate_device, rate_address, rate_enrol; /* a minute; 0: no limit */
+    const char *authority;                          /* the one Host that requests may be for; NULL: any */
+} relay_options;
+
+typedef struct relay relay;
+
+/* Borrows the database. ERR_NO_MEMORY. */
+MUST_USE err relay_open(db *d, const relay_options *options, relay **out);
+void relay_close(relay *r);
+
+/* False when the database can't begin: answer relay_unavailable. */
+MUST_USE bool relay_batch_begin(relay *r, int64_t now_ms);
+/* Always fills the response. */
+void relay_handle(relay *r, const request *rq, response *rs);
+MUST_USE bool relay_batch_end(relay *r);
+void relay_unavailable(response *rs);
+
+/* Devices that got something in the last batch, some perhaps more than once. Valid until the next batch begins. */
+typedef struct wake {
+    uint8_t clinic[ID_SIZE], device[ID_SIZE];
+} wake;
+const wake *relay_wakes(const relay *r, size_t *count);
+
+/* Outside a batch. Answers a parked inbox: true when there is something to say, or `last` asks for an answer anyhow. */
+bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs);
+/* Outside a batch. Appends the events of an event stream and moves wait->after. False: the stream must end. */
+bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out);
+
+/* Small upkeep, to be called every few seconds outside a batch: forgets what is older than it need be remembered. */
+void relay_tidy(relay *r, int64_t now_ms);
+
+#endif

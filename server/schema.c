@@ -1,0 +1,81 @@
+#include "schema.h"
+
+const schema_step SCHEMA[] = {
+    /* seq: the newest sequence number given out; it only rises, whatever is deleted. */
+    {1, false,
+     "CREATE TABLE clinics (clinic BYTEA NOT NULL, root_key BYTEA NOT NULL, seq BIGINT NOT NULL, created BIGINT NOT "
+     "NULL, "
+     "roster_number BIGINT, roster BYTEA, PRIMARY KEY (clinic))"},
+    {1, true, "CREATE TABLE directory (name BYTEA NOT NULL, clinic BYTEA NOT NULL, PRIMARY KEY (name))"},
+    /* revoked: when, or 0. enrolled: the clinic's sequence number then. */
+    {1, false,
+     "CREATE TABLE devices (clinic BYTEA NOT NULL, device BYTEA NOT NULL, public_key BYTEA NOT NULL, chain BYTEA NOT "
+     "NULL, "
+     "kind BIGINT NOT NULL, rights BIGINT NOT NULL, not_after BIGINT NOT NULL, enrolled BIGINT NOT NULL, "
+     "revoked BIGINT NOT NULL, PRIMARY KEY (clinic, device))"},
+    {1, false, "CREATE INDEX devices_by_kind ON devices (clinic, kind)"},
+    /* claimed: when, or 0; then data is empty and the row only keeps the same package from being published again. */
+    {1, false,
+     "CREATE TABLE key_packages (clinic BYTEA NOT NULL, device BYTEA NOT NULL, digest BYTEA NOT NULL, number BIGINT "
+     "NOT NULL, "
+     "claimed BIGINT NOT NULL, data BYTEA NOT NULL, PRIMARY KEY (clinic, device, digest))"},
+    {1, false, "CREATE INDEX key_packages_in_stock ON key_packages (clinic, device, claimed, number)"},
+    {1, false,
+     "CREATE TABLE last_resorts (clinic BYTEA NOT NULL, device BYTEA NOT NULL, data BYTEA NOT NULL, "
+     "PRIMARY KEY (clinic, device))"},
+    {1, true,
+     "CREATE TABLE mls_groups (clinic BYTEA NOT NULL, group_id BYTEA NOT NULL, epoch BIGINT NOT NULL, "
+     "PRIMARY KEY (clinic, group_id))"},
+    /* active 0: revoked, waiting to be removed by a commit. */
+    {1, true,
+     "CREATE TABLE members (clinic BYTEA NOT NULL, group_id BYTEA NOT NULL, device BYTEA NOT NULL, active BIGINT NOT "
+     "NULL, "
+     "PRIMARY KEY (clinic, group_id, device))"},
+    {1, false, "CREATE INDEX members_by_device ON members (clinic, device)"},
+    {1, true,
+     "CREATE TABLE commits (clinic BYTEA NOT NULL, group_id BYTEA NOT NULL, epoch BIGINT NOT NULL, sender BYTEA NOT "
+     "NULL, "
+     "digest BYTEA NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (clinic, group_id, epoch))"},
+    /* Client message ids that were used. */
+    {1, true,
+     "CREATE TABLE sent (clinic BYTEA NOT NULL, device BYTEA NOT NULL, message_id BYTEA NOT NULL, digest BYTEA NOT "
+     "NULL, "
+     "seq BIGINT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (clinic, device, message_id))"},
+    /* waiting: how many devices have not acknowledged it. `waiting` stands before `data`, so that counting it down
+     * does not rewrite a large body. */
+    {1, false,
+     "CREATE TABLE events (clinic BYTEA NOT NULL, seq BIGINT NOT NULL, waiting BIGINT NOT NULL, kind BIGINT NOT NULL, "
+     "at BIGINT NOT NULL, group_id BYTEA, sender BYTEA, ref BYTEA, number BIGINT, data BYTEA, PRIMARY KEY (clinic, "
+     "seq))"},
+    {1, true,
+     "CREATE TABLE deliveries (clinic BYTEA NOT NULL, device BYTEA NOT NULL, seq BIGINT NOT NULL, "
+     "PRIMARY KEY (clinic, device, seq))"},
+    {1, false,
+     "CREATE TABLE invitations (clinic BYTEA NOT NULL, invitation BYTEA NOT NULL, public_key BYTEA NOT NULL, "
+     "issuer BYTEA NOT NULL, state BIGINT NOT NULL, attempts_left BIGINT NOT NULL, enrols BIGINT NOT NULL, "
+     "expires BIGINT NOT NULL, created BIGINT NOT NULL, number BIGINT NOT NULL, chain BYTEA NOT NULL, "
+     "sealed BYTEA NOT NULL, check_value BYTEA, PRIMARY KEY (clinic, invitation))"},
+    {1, false, "CREATE INDEX invitations_by_issuer ON invitations (clinic, issuer, number)"},
+    /* minute: of `created`, so that what is too old is one range. */
+    {1, true,
+     "CREATE TABLE nonces (clinic BYTEA NOT NULL, minute BIGINT NOT NULL, keyid BYTEA NOT NULL, nonce BYTEA NOT NULL, "
+     "PRIMARY KEY (clinic, minute, keyid, nonce))"},
+};
+const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
+
+const char *const SCHEMA_TABLES[][2] = {
+    {"clinics", "SELECT * FROM clinics ORDER BY clinic"},
+    {"directory", "SELECT * FROM directory ORDER BY name"},
+    {"devices", "SELECT * FROM devices ORDER BY clinic, device"},
+    {"key_packages", "SELECT * FROM key_packages ORDER BY clinic, device, digest"},
+    {"last_resorts", "SELECT * FROM last_resorts ORDER BY clinic, device"},
+    {"mls_groups", "SELECT * FROM mls_groups ORDER BY clinic, group_id"},
+    {"members", "SELECT * FROM members ORDER BY clinic, group_id, device"},
+    {"commits", "SELECT * FROM commits ORDER BY clinic, group_id, epoch"},
+    {"sent", "SELECT * FROM sent ORDER BY clinic, device, message_id"},
+    {"events", "SELECT * FROM events ORDER BY clinic, seq"},
+    {"deliveries", "SELECT * FROM deliveries ORDER BY clinic, device, seq"},
+    {"invitations", "SELECT * FROM invitations ORDER BY clinic, invitation"},
+    {"nonces", "SELECT * FROM nonces ORDER BY clinic, minute, keyid, nonce"},
+    {NULL, NULL},
+};

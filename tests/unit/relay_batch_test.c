@@ -1,0 +1,287 @@
+/* The relay's logic over a database in memory, and over one that fails at any chosen statement. */
+#include "../../server/relay.h"
+#include "../../server/signature_check.h"
+#include "base/text.h"
+#include "crypto/random.h"
+#include "support/check.h"
+
+#define NOW_MS 1790000000000ll
+
+/* ---- a database that fails: the nth query, or the commit, says the disk is full */
+
+typedef struct failing_db {
+    db base;
+    db *inner;
+    int until; /* queries before the failure; negative: never */
+    bool commit_fails;
+} failing_db;
+
+static err f_begin(db *d) { return ((failing_db *)d)->inner->driver->begin(((failing_db *)d)->inner); }
+static err f_commit(db *d) {
+    failing_db *f = (failing_db *)d;
+    return f->commit_fails ? ERR_STORE_FULL : f->inner->driver->commit(f->inner);
+}
+static void f_rollback(db *d) { ((failing_db *)d)->inner->driver->rollback(((failing_db *)d)->inner); }
+static err f_savepoint(db *d) { return ((failing_db *)d)->inner->driver->savepoint(((failing_db *)d)->inner); }
+static err f_release(db *d) { return ((failing_db *)d)->inner->driver->release(((failing_db *)d)->inner); }
+static err f_rollback_to(db *d) { return ((failing_db *)d)->inner->driver->rollback_to(((failing_db *)d)->inner); }
+static err f_query(db *d, const char *sql, const db_value *values, size_t n, void **statement) {
+    failing_db *f = (failing_db *)d;
+    if (f->until == 0)
+        return ERR_STORE_FULL;
+    if (f->until > 0)
+        f->until--;
+    return f->inner->driver->query(f->inner, sql, values, n, statement);
+}
+static err f_next(db *d, void *s, bool *row) {
+    return ((failing_db *)d)->inner->driver->next(((failing_db *)d)->inner, s, row);
+}
+static void f_end(db *d, void *s) { ((failing_db *)d)->inner->driver->end(((failing_db *)d)->inner, s); }
+static int64_t f_changes(db *d) { return ((failing_db *)d)->inner->driver->changes(((failing_db *)d)->inner); }
+
+static db_driver driver;
+static failing_db store;
+static relay *r;
+static signature_key root, device;
+static uint8_t clinic[ID_SIZE], device_name[ID_SIZE];
+
+/* ---- requests as a client would make them */
+
+static char texts[3][600];
+static uint32_t nonce_count;
+
+static void base64(char *out, span s) {
+    base64url_write(out, s);
+    size_t n = BASE64URL_SIZE(s.n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = out[i] == '-' ? '+' : out[i] == '_' ? '/' : out[i];
+    for (; n % 4 != 0; n++)
+        out[n] = '=';
+    out[n] = 0;
+}
+
+/* Signs a request; its strings live until the next. */
+static request signed_request(http_method method, const char *path, const char *query, span body,
+                              const signature_key *key, const uint8_t keyid[ID_SIZE]) {
+    char nonce[23] = {0}, id[23] = {0}, digest[120] = "", signature[100], base[8000];
+    uint8_t nonce_bytes[16] = {0}, hash[32], raw[64];
+    nonce_count++;
+    memcpy(nonce_bytes, &nonce_count, 4);
+    base64url_write(nonce, SPAN(nonce_bytes));
+    base64url_write(id, span_of(keyid, ID_SIZE));
+    sha256(body, hash);
+    base64(signature, SPAN(hash));
+    if (body.n > 0)
+        snprintf(digest, sizeof digest, "sha-256=:%s:", signature);
+    snprintf(texts[0], sizeof texts[0],
+             "sotto=(\"@method\" \"@authority\" \"@path\" "
+             "\"@query\"%s);created=%lld;nonce=\"%s\";keyid=\"%s\";alg=\"ed25519\"",
+             body.n > 0 ? " \"content-digest\"" : "", NOW_MS / 1000, nonce, id);
+    snprintf(base, sizeof base,
+             "\"@method\": %s\n\"@authority\": x\n\"@path\": %s\n\"@query\": ?%s\n%s%s%s\"@signature-params\": %s",
+             method_name(method), path, query, body.n > 0 ? "\"content-digest\": " : "", digest, body.n > 0 ? "\n" : "",
+             texts[0] + 6);
+    signature_sign(key, span_text(base), raw);
+    base64(signature, SPAN(raw));
+    snprintf(texts[1], sizeof texts[1], "sotto=:%s:", signature);
+    snprintf(texts[2], sizeof texts[2], "%s", digest);
+    return (request){.method = method,
+                     .path = span_text(path),
+                     .query = span_text(query),
+                     .authority = span_text("x"),
+                     .body = body,
+                     .signature_input = span_text(texts[0]),
+                     .signature = span_text(texts[1]),
+                     .content_digest = span_text(texts[2]),
+                     .content_type = span_text("application/json")};
+}
+
+static int ask(const request *rq) {
+    response rs;
+    assert_true(relay_batch_begin(r, NOW_MS));
+    relay_handle(r, rq, &rs);
+    bool stored = relay_batch_end(r);
+    if (!stored)
+        relay_unavailable(&rs);
+    int status = rs.status;
+    response_free(&rs);
+    return status;
+}
+
+static char json_body[4096];
+static request make_clinic(void) {
+    char key[44] = {0};
+    base64url_write(key, signature_key_public(&root));
+    snprintf(json_body, sizeof json_body, "{\"root_key\":\"%s\"}", key);
+    return signed_request(METHOD_POST, "/v1/clinics", "", span_text(json_body), &root, clinic);
+}
+
+static request enrol(void) {
+    static uint8_t memory[8192];
+    arena a;
+    span bytes;
+    char chain[1000] = {0};
+    certificate c = {
+        .kind = CERTIFICATE_STAFF, .rights = 31, .not_before = NOW_MS / 1000 - 9, .not_after = NOW_MS / 1000 + 9};
+    certificate_chain list = {&c, 1};
+    memcpy(c.clinic_id, clinic, ID_SIZE);
+    memcpy(c.subject_key, signature_key_public(&device).p, 32);
+    assert_ok(certificate_issue(&c, &root));
+    arena_over(&a, memory, sizeof memory);
+    assert_ok(WIRE_ENCODE(&a, wire_certificate_chain, &list, &bytes));
+    base64url_write(chain, bytes);
+    snprintf(json_body, sizeof json_body, "{\"chain\":\"%s\"}", chain);
+    return signed_request(METHOD_POST, "/v1/devices", "", span_text(json_body), &device, device_name);
+}
+
+static request publish(void) {
+    snprintf(json_body, sizeof json_body, "{\"key_packages\":[\"AAAA\",\"BBBB\"],\"last_resort\":\"CCCC\"}");
+    return signed_request(METHOD_PUT, "/v1/key-packages", "", span_text(json_body), &device, device_name);
+}
+
+static int64_t rows(const char *sql) {
+    db_rows q = db_query_values(&store.base, sql, NULL, 0);
+    int64_t n = db_next(&q) ? db_integer(&q, 0) : -1;
+    db_end(&q);
+    return n;
+}
+
+static int set_up(void **state) {
+    uint8_t seed[32] = {1};
+    store = (failing_db){.until = -1};
+    assert_ok(db_open_sqlite(":memory:", false, &store.inner));
+    driver = *store.inner->driver;
+    driver.begin = f_begin, driver.commit = f_commit, driver.rollback = f_rollback, driver.savepoint = f_savepoint,
+    driver.release = f_release;
+    driver.rollback_to = f_rollback_to, driver.query = f_query, driver.next = f_next, driver.end = f_end,
+    driver.changes = f_changes;
+    store.base.driver = &driver;
+    signature_key_from_seed(seed, &root);
+    seed[0] = 2;
+    signature_key_from_seed(seed, &device);
+    clinic_id_of(signature_key_public(&root).p, clinic);
+    device_id_of(signature_key_public(&device).p, device_name);
+    assert_ok(relay_open(&store.base, &(relay_options){.clinics_open = true}, &r));
+    return 0;
+}
+
+static int tear_down(void **state) {
+    relay_close(r);
+    db_close(store.inner);
+    return 0;
+}
+
+static void a_batch_is_stored_as_one(void **state) {
+    response rs[3];
+    request rq = make_clinic();
+    assert_true(relay_batch_begin(r, NOW_MS));
+    relay_handle(r, &rq, &rs[0]);
+    rq = enrol();
+    relay_handle(r, &rq, &rs[1]);
+    rq = publish();
+    relay_handle(r, &rq, &rs[2]);
+    assert_int_equal(rs[0].status, 201);
+    assert_int_equal(rs[1].status, 201);
+    assert_int_equal(rs[2].status, 200);
+    assert_true(relay_batch_end(r));
+    for (int i = 0; i < 3; i++)
+        response_free(&rs[i]);
+    assert_int_equal(rows("SELECT COUNT(*) FROM key_packages"), 2);
+}
+
+static void a_refused_request_undoes_only_itself(void **state) {
+    response rs;
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    rq = enrol();
+    assert_int_equal(ask(&rq), 201);
+    assert_true(relay_batch_begin(r, NOW_MS));
+    rq = publish();
+    relay_handle(r, &rq, &rs);
+    assert_int_equal(rs.status, 200);
+    response_free(&rs);
+    /* 100 more are over the limit: they were inserted before that was seen */
+    size_t n = (size_t)snprintf(json_body, sizeof json_body, "{\"key_packages\":[\"AAAA\"");
+    for (int i = 0; i < 99; i++)
+        n += (size_t)snprintf(json_body + n, sizeof json_body - n, ",\"D%c%cA\"", 'A' + i % 26, 'A' + i / 26);
+    snprintf(json_body + n, sizeof json_body - n, "]}");
+    rq = signed_request(METHOD_PUT, "/v1/key-packages", "", span_text(json_body), &device, device_name);
+    relay_handle(r, &rq, &rs);
+    assert_int_equal(rs.status, 413);
+    response_free(&rs);
+    assert_true(relay_batch_end(r));
+    assert_int_equal(rows("SELECT COUNT(*) FROM key_packages"), 2);
+}
+
+static void a_failing_commit_stores_nothing(void **state) {
+    request rq = make_clinic();
+    store.commit_fails = true;
+    assert_int_equal(ask(&rq), 503);
+    store.commit_fails = false;
+    assert_int_equal(rows("SELECT COUNT(*) FROM clinics"), 0);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 0);
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+}
+
+/* Whatever statement fails, the answer is 503, nothing is stored, and the next try succeeds. */
+static void any_statement_may_fail(void **state) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    request (*const CALLS[])(void) = {enrol, publish};
+    static const int GOOD[] = {201, 200};
+    static const char *const COUNT[] = {"SELECT COUNT(*) FROM devices", "SELECT COUNT(*) FROM key_packages"};
+    for (int k = 0; k < 2; k++) {
+        int fails = 0;
+        for (int at = 0; at < 100; at++) {
+            store.until = at;
+            rq = CALLS[k]();
+            int status = ask(&rq);
+            store.until = -1;
+            if (status == GOOD[k])
+                break;
+            assert_int_equal(status, 503);
+            assert_int_equal(rows(COUNT[k]), 0);
+            assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 0);
+            fails++;
+        }
+        assert_true(fails >= 5 && fails < 100);
+        assert_true(rows(COUNT[k]) > 0);
+    }
+}
+
+static void a_nonce_counts_once(void **state) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    assert_int_equal(ask(&rq), 401);
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+}
+
+static void old_nonces_go(void **state) {
+    request rq = make_clinic();
+    response rs;
+    assert_int_equal(ask(&rq), 201);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 1);
+    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(10));
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 2);
+    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(2));
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 2);
+    (void)rs;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_batch_is_stored_as_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_refused_request_undoes_only_itself, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_failing_commit_stores_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(any_statement_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("relay_batch", tests, NULL, NULL);
+}
