@@ -23,6 +23,7 @@ enum host_error {
     HOST_EDENIED = -5 /* the host refuses storage (private window, permissions) */
 };
 
+/* EXCLUSIVE: HOST_EBUSY while another descriptor of the file is open EXCLUSIVE; those without the flag are not refused. */
 enum host_open_flags { HOST_OPEN_CREATE = 1, HOST_OPEN_READONLY = 2, HOST_OPEN_EXCLUSIVE = 4 };
 
 /* Fills buf with n bytes from the machine's CSPRNG, in one call. Never fails: a host without entropy must abort. */
@@ -43,6 +44,7 @@ HOST_IMPORT("file_truncate") int32_t host_file_truncate(int32_t fd, double size)
 /* Returns once what was written is on the medium. */
 HOST_IMPORT("file_sync") int32_t host_file_sync(int32_t fd);
 HOST_IMPORT("file_size") double host_file_size(int32_t fd);
+/* Returns once the file is gone for good. */
 HOST_IMPORT("file_delete") int32_t host_file_delete(const char *path, size_t path_size);
 /* 1 when the file exists, 0 when not. */
 HOST_IMPORT("file_exists") int32_t host_file_exists(const char *path, size_t path_size);

@@ -156,7 +156,8 @@ void account_forget(client *c) {
     wipe(c->clinic_name, sizeof c->clinic_name);
     c->rights = 0;
     c->failures = 0;
-    c->retry_at_ms = c->roster_retry_ms = 0;
+    c->retry_at_ms = c->roster_retry_ms = c->inbox_retry_ms = 0;
+    c->inbox_idle = 0;
     memset(c->inflight, 0, sizeof c->inflight);
 }
 

@@ -6,6 +6,9 @@
 
 #include <stdlib.h>
 
+#define FAILED_AGAIN_MS 5000
+#define NOTICES_AN_HOUR 20 /* of one kind in one conversation */
+
 err client_new(const char *store_path, client **out) {
     *out = NULL;
     if (strlen(store_path) >= PATH_MAX_BYTES)
@@ -76,7 +79,13 @@ err client_finish(client *c, err result) {
                 if (c->inflight[i].id == r->id)
                     c->inflight[i] = (inflight){0};
         c->fx->requests = NULL;
+        c->fx->requests_end = &c->fx->requests;
         c->fx->events = NULL;
+        c->fx->events_end = &c->fx->events;
+        if (c->open) /* the answer that could not be taken in has to be asked for again */
+            c->fx->timer_ms = FAILED_AGAIN_MS;
+        else if (c->was_open)
+            client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "locked", NULL, -1);
     }
     arena_reset(&c->scratch);
     c->fx = NULL;
@@ -111,9 +120,30 @@ void client_event(client *c, event_kind kind, int64_t conversation, span message
     c->fx->events_end = &e->next;
 }
 
+/* A relay that repeats its tricks must not fill the store, nor push what people wrote out of sight. */
+static err notice_enough(client *c, int64_t conversation, notice_code code, int64_t now, bool *enough) {
+    query q;
+    *enough = false;
+    query_init(
+        &q, c->store,
+        "SELECT count(*) >= ? FROM (SELECT 1 FROM notice WHERE conversation = ? AND code = ? AND at_ms > ? LIMIT ?1)");
+    query_bind_int(&q, NOTICES_AN_HOUR);
+    query_bind_int(&q, conversation);
+    query_bind_text(&q, span_text(notice_name(code)));
+    query_bind_int(&q, now - 3600000);
+    if (query_row(&q))
+        *enough = query_int(&q, 0) != 0;
+    return query_end(&q);
+}
+
 err client_notice(client *c, int64_t conversation, notice_code code) {
     query q;
     int64_t now = client_now(c);
+    bool enough;
+    client_event(c, EVENT_NOTICE, conversation, SPAN_NONE, notice_name(code), notice_text(code), -1);
+    TRY(notice_enough(c, conversation, code, now, &enough));
+    if (enough)
+        return OK;
     query_init(&q, c->store, "INSERT INTO notice (conversation, code, at_ms) VALUES (?, ?, ?)");
     query_bind_int(&q, conversation);
     query_bind_text(&q, span_text(notice_name(code)));
@@ -134,7 +164,6 @@ err client_notice(client *c, int64_t conversation, notice_code code) {
         query_bind_int(&q, now);
         TRY(query_end(&q));
     }
-    client_event(c, EVENT_NOTICE, conversation, SPAN_NONE, notice_name(code), notice_text(code), -1);
     return OK;
 }
 

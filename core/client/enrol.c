@@ -15,6 +15,9 @@
 void enrol_forget(client *c) {
     if (!c->held)
         return;
+    for (size_t i = 0; i < INFLIGHT_MAX; i++) /* an answer about this one must not count for the next */
+        if (c->inflight[i].kind == REQUEST_INVITATION || c->inflight[i].kind == REQUEST_ENROL)
+            c->inflight[i] = (inflight){0};
     wipe(c->held, sizeof *c->held);
     free(c->held);
     c->held = NULL;

@@ -139,8 +139,10 @@ err inbox_reply(client *c, span body) {
     json *root = NULL;
     int64_t start = c->cursor, before = start;
     bool order = false;
-    if (json_open(body, &root) != OK)
+    if (json_open(body, &root) != OK || !json_is_array(json_member(root, "events"))) {
+        json_close(root);
         return client_notice(c, 0, NOTICE_ANSWER_MALFORMED);
+    }
     const json *events = json_member(root, "events");
     size_t count = json_count(events);
     err e = OK;

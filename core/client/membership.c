@@ -17,7 +17,7 @@
  * quarter of the time waited so far, within these bounds. */
 #define CLAIM_AGAIN_MIN_MS 1000
 #define CLAIM_AGAIN_MAX_MS 60000
-#define CLAIM_MAX 64         /* the relay's limit a call */
+#define CLAIM_MAX 64 /* the relay's limit a call */
 
 /* ---- leaves and key packages */
 
@@ -32,7 +32,7 @@ static void own_leaf_init(const client *c, own_leaf *o) {
     o->params = (leaf_params){.identity = SPAN(c->subject_id),
                               .signer = &c->device_key,
                               .extensions = {&o->extension, 1},
-                              .not_before = now - DAY_S,
+                              .not_before = now > DAY_S ? now - DAY_S : 0,
                               .not_after = now + LEAF_DAYS * DAY_S};
 }
 
@@ -271,7 +271,11 @@ static err read_claim(client *c, span body, claimed *out) {
     TRY(json_open(body, &root));
     const json *list = json_member(root, "key_packages");
     size_t n = json_count(list);
-    for (size_t i = 0; i < n && out->count < CLAIM_MAX; i++) {
+    if (n > CLAIM_MAX) { /* we asked for no more; and finding the i-th element takes i steps */
+        n = CLAIM_MAX;
+        out->foreign = true;
+    }
+    for (size_t i = 0; i < n; i++) {
         const json *item = json_element(list, i);
         span device, encoded;
         if (json_bytes(item, "device", &c->scratch, &device) != OK ||
@@ -405,10 +409,16 @@ err membership_claim_reply(client *c, int64_t conversation, int status, span bod
     TRY(groups_has_pending(c, conversation, &pending));
     if (pending)
         return OK;
-    c->claim_retry_ms = c->claim_since_ms = 0;
     if (state == CONVERSATION_CREATING)
-        return create_group(c, conversation, found);
-    return state == CONVERSATION_ACTIVE ? change_group(c, conversation, found) : OK;
+        TRY(create_group(c, conversation, found));
+    else if (state == CONVERSATION_ACTIVE)
+        TRY(change_group(c, conversation, found));
+    TRY(groups_has_pending(c, conversation, &pending));
+    if (pending)
+        c->claim_retry_ms = c->claim_since_ms = 0;
+    else /* packages of no use here, as good as none: not asked for again at once */
+        c->claim_after = conversation;
+    return OK;
 }
 
 /* ---- what is due */
@@ -704,6 +714,9 @@ err membership_commit(client *c, int64_t conversation, span commit) {
     uint8_t hash[32], pending[32];
     open_group *slot;
     incoming in;
+    span group;
+    uint64_t epoch;
+    content_type type;
     change *what = ARENA_NEW(&c->scratch, change);
     if (!what)
         return ERR_ARENA;
@@ -715,6 +728,9 @@ err membership_commit(client *c, int64_t conversation, span commit) {
         return e;
     bool had_pending = e == OK;
     TRY(groups_open(c, conversation, &slot));
+    TRY(message_peek(commit, &c->scratch, &group, &epoch, &type));
+    if (type == CONTENT_COMMIT && epoch < group_epoch(slot->group)) /* that epoch's commit was taken already */
+        return ERR_REPLAY;
     TRY(group_process(slot->group, commit, &c->scratch, &in));
     if (in.kind != INCOMING_COMMIT)
         return ERR_INVALID;

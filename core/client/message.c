@@ -152,13 +152,15 @@ err message_flush(client *c, int64_t conversation) {
     }
 }
 
-/* Moves a message on; `from` and `to` bound the states that may change to `state`. */
-static err advance(client *c, span message_id, message_state state, const char *sql) {
+/* Moves a message on; the SQL bounds the states that may change to `state`. within: a conversation that it binds, or 0. */
+static err advance(client *c, int64_t within, span message_id, message_state state, const char *sql) {
     query q;
     int64_t conversation = 0;
     query_init(&q, c->store, sql);
     query_bind_int(&q, state);
     query_bind_blob(&q, message_id);
+    if (within)
+        query_bind_int(&q, within);
     if (query_row(&q))
         conversation = query_int(&q, 0);
     TRY(query_end(&q));
@@ -169,7 +171,7 @@ static err advance(client *c, span message_id, message_state state, const char *
 
 err message_set_sent(client *c, span message_id) {
     return advance(
-        c, message_id, MESSAGE_SENT,
+        c, 0, message_id, MESSAGE_SENT,
         "UPDATE message SET state = ? WHERE message_id = ? AND own = 1 AND state = 0 RETURNING conversation");
 }
 
@@ -444,6 +446,20 @@ static err check_chain(client *c, int64_t conversation, span device_id, const co
     return put_sender(c, conversation, device_id, counter, SPAN(hash));
 }
 
+/* A message of this name stands already. If it is not this device's, somebody took the name to keep this one from being
+ * shown: that is told. */
+static err check_name_taken(client *c, int64_t conversation, span message_id, span device_id) {
+    query q;
+    bool same = false;
+    query_init(&q, c->store, "SELECT 1 FROM message WHERE message_id = ? AND device_id = ? AND conversation = ?");
+    query_bind_blob(&q, message_id);
+    query_bind_blob(&q, device_id);
+    query_bind_int(&q, conversation);
+    same = query_row(&q);
+    TRY(query_end(&q));
+    return same ? OK : client_notice(c, conversation, NOTICE_CHAIN_BROKEN);
+}
+
 static err receive_text(client *c, int64_t conversation, const certificate *sender, span device_id, const content *o) {
     query q;
     bool same_person = memcmp(sender->subject_id, c->subject_id, ID_SIZE) == 0;
@@ -462,24 +478,25 @@ static err receive_text(client *c, int64_t conversation, const certificate *send
     query_bind_int(&q, (int64_t)o->sent_ms);
     query_bind_int(&q, client_now(c));
     TRY(query_end(&q));
-    if (store_changes(c->store) == 0) /* shared before by history */
-        return OK;
+    if (store_changes(c->store) == 0) /* shared before by history, or its name was taken by another's */
+        return check_name_taken(c, conversation, SPAN(o->id), device_id);
     changed(c, conversation, SPAN(o->id));
     return same_person ? OK : receipt_due(c, conversation, SPAN(o->id), MESSAGE_DELIVERED);
 }
 
-/* A receipt counts when it comes from the other side: clinic for a patient's message, patient for a clinic's. */
-static err receive_receipt(client *c, const certificate *sender, const content *o) {
+/* A receipt counts when it comes from the other side: clinic for a patient's message, patient for a clinic's; and within
+ * its conversation: nobody can say that another patient read something. */
+static err receive_receipt(client *c, int64_t conversation, const certificate *sender, const content *o) {
     if ((sender->kind == CERTIFICATE_PATIENT) == (c->kind == CERTIFICATE_PATIENT))
         return OK;
     for (size_t i = 0; i < o->receipts.n; i++)
         TRY(o->receipt_state == MESSAGE_DELIVERED
-                ? advance(c, SPAN(o->receipts.p[i].b), MESSAGE_DELIVERED,
-                          "UPDATE message SET state = ?, reason = NULL WHERE message_id = ? AND own = 1 AND state IN "
-                          "(0, 1, 4) RETURNING conversation")
-                : advance(c, SPAN(o->receipts.p[i].b), MESSAGE_READ,
-                          "UPDATE message SET state = ?, reason = NULL WHERE message_id = ? AND own = 1 AND state IN "
-                          "(0, 1, 2, 4) RETURNING conversation"));
+                ? advance(c, conversation, SPAN(o->receipts.p[i].b), MESSAGE_DELIVERED,
+                          "UPDATE message SET state = ?, reason = NULL WHERE message_id = ? AND conversation = ? AND "
+                          "own = 1 AND state IN (0, 1, 4) RETURNING conversation")
+                : advance(c, conversation, SPAN(o->receipts.p[i].b), MESSAGE_READ,
+                          "UPDATE message SET state = ?, reason = NULL WHERE message_id = ? AND conversation = ? AND "
+                          "own = 1 AND state IN (0, 1, 2, 4) RETURNING conversation"));
     return OK;
 }
 
@@ -538,7 +555,7 @@ err message_receive(client *c, int64_t conversation, const certificate *sender, 
     TRY(check_chain(c, conversation, SPAN(device_id), &o, plaintext));
     switch (o.kind) {
     case CONTENT_TEXT: return receive_text(c, conversation, sender, SPAN(device_id), &o);
-    case CONTENT_RECEIPT: return receive_receipt(c, sender, &o);
+    case CONTENT_RECEIPT: return receive_receipt(c, conversation, sender, &o);
     case CONTENT_PROFILE: return receive_names(c, conversation, sender, &o);
     case CONTENT_HISTORY: return receive_history(c, conversation, sender, &o);
     default: return ERR_UNSUPPORTED;

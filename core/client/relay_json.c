@@ -31,6 +31,8 @@ const json *json_member(const json *object, const char *name) {
     return member && !cJSON_IsNull(member) ? (const json *)member : NULL;
 }
 
+bool json_is_array(const json *value) { return value && cJSON_IsArray(in(value)); }
+
 size_t json_count(const json *array) {
     return array && cJSON_IsArray(in(array)) ? (size_t)cJSON_GetArraySize(in(array)) : 0;
 }

@@ -13,6 +13,7 @@ void json_close(json *root);
 
 /* The member, or NULL when it is absent or null. */
 const json *json_member(const json *object, const char *name);
+bool json_is_array(const json *value);
 /* Elements of an array; 0 for anything else. */
 size_t json_count(const json *array);
 const json *json_element(const json *array, size_t index);

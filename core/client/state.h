@@ -122,6 +122,10 @@ struct client {
     inflight inflight[INFLIGHT_MAX];
     uint32_t failures;       /* requests that failed in a row */
     int64_t retry_at_ms;     /* nothing is asked before */
+    int64_t inbox_retry_ms;  /* nor the inbox before this */
+    int64_t inbox_asked_ms;  /* when it was asked last */
+    uint32_t inbox_idle;     /* answers in a row that brought nothing and took no time */
+    bool inbox_waits;        /* it was asked to wait for news */
     int64_t roster_retry_ms; /* when to ask for the roster again */
     int64_t claim_retry_ms;  /* when to ask for key packages again */
     int64_t claim_since_ms;  /* since when some have been missing; 0: none are */

@@ -5,8 +5,11 @@
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_LONGEST_MS 30000
-#define ASK_AGAIN_MS 30000 /* for a roster that was not there yet */
+#define ASK_AGAIN_MS 30000         /* for a roster that was not there yet */
+#define CLOCK_MIN_MS 1767225600000 /* 2026 */
+#define CLOCK_MAX_MS 4922899200000 /* 2126 */
 #define INBOX_WAIT_S 25
+#define INBOX_QUICK_MS 1000 /* a wait that ends sooner without news was none */
 
 /* ---- problems (RFC 9457) */
 
@@ -78,7 +81,9 @@ static err ask_inbox(client *c) {
     builder_text(&path, "/v1/inbox?after=");
     builder_int(&path, c->cursor);
     builder_text(&path, "&wait=");
-    builder_int(&path, c->online ? INBOX_WAIT_S : 0); /* the first one answers at once: so "online" is known soon */
+    c->inbox_waits = c->online; /* the first one answers at once: so "online" is known soon */
+    c->inbox_asked_ms = client_now(c);
+    builder_int(&path, c->inbox_waits ? INBOX_WAIT_S : 0);
     const char *text = builder_string(&path);
     return text ? sync_request(c, (inflight){.kind = REQUEST_INBOX}, "GET", text, NULL, SPAN_NONE, true) : ERR_ARENA;
 }
@@ -116,9 +121,13 @@ err sync_pump(client *c) {
             timer_at(c, c->roster_retry_ms);
         }
     }
-    if (!sync_in_flight(c, REQUEST_INBOX, 0))
-        TRY(ask_inbox(c));
-    return OK;
+    if (sync_in_flight(c, REQUEST_INBOX, 0))
+        return OK;
+    if (c->inbox_retry_ms > now && c->inbox_retry_ms <= now + RETRY_LONGEST_MS) {
+        timer_at(c, c->inbox_retry_ms);
+        return OK;
+    }
+    return ask_inbox(c);
 }
 
 /* ---- answers */
@@ -143,15 +152,41 @@ static void unreachable(client *c, int64_t retry_after_s) {
 static void correct_clock(client *c, span body) {
     json *root = NULL;
     int64_t now;
-    if (json_open(body, &root) == OK && json_int(root, "now", &now) == OK)
+    /* A time before this was written, or a century after, is no clock's: certificates would count as young or old by it. */
+    if (json_open(body, &root) == OK && json_int(root, "now", &now) == OK && now > CLOCK_MIN_MS && now < CLOCK_MAX_MS)
         c->clock_offset_ms = now - client_now(c);
     json_close(root);
+}
+
+/* An answer that brings nothing and takes no time must not be asked for again at once: a relay that is broken, or means us
+ * harm, would keep us busy for ever. */
+static err inbox_answered(client *c, int status, span body) {
+    int64_t before = c->cursor, now = client_now(c);
+    if (status == 200) {
+        TRY(inbox_reply(c, body));
+    } else if (status == 400 && c->cursor) {
+        /* The relay says that our cursor is beyond its newest event: it was restored from a copy, or an earlier answer lied.
+         * From the start, then: it keeps what was not acknowledged, and what was applied is known as a replay. */
+        c->cursor = 0;
+        TRY(setting_put_int(c, "cursor", 0));
+        TRY(client_notice(c, 0, NOTICE_ANSWER_MALFORMED));
+    }
+    bool slow = c->inbox_waits && now - c->inbox_asked_ms >= INBOX_QUICK_MS;
+    if (status == 200 && (c->cursor > before || slow || !c->inbox_waits)) {
+        c->inbox_idle = 0;
+        c->inbox_retry_ms = 0;
+    } else {
+        int64_t wait = c->inbox_idle > 4 ? RETRY_LONGEST_MS : (int64_t)RETRY_FIRST_MS << c->inbox_idle;
+        c->inbox_idle++;
+        c->inbox_retry_ms = now + wait;
+    }
+    return OK;
 }
 
 static err account_reply(client *c, const inflight *request, int status, int64_t retry_after_s, span body) {
     switch (request->kind) {
     case REQUEST_JOB: return job_reply(c, request, status, retry_after_s, body);
-    case REQUEST_INBOX: return status == 200 ? inbox_reply(c, body) : OK;
+    case REQUEST_INBOX: return inbox_answered(c, status, body);
     case REQUEST_ROSTER: return directory_roster_reply(c, status, body);
     case REQUEST_CLAIM: return membership_claim_reply(c, request->conversation, status, body);
     case REQUEST_NONE:

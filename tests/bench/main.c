@@ -1,0 +1,61 @@
+/* main.c: build/tests/bench: runs the list natively and writes one line a measure: its name, a tab, nanoseconds an
+ * operation (median of the rounds). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bench.h"
+
+#define ROUNDS 7
+#define MEASURES_MAX 128
+#define ROUND_NS 30e6
+
+static double now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static double run(int measure, int count) {
+    int failed = bench_prepare(measure, count);
+    double begin = now_ns();
+    if (failed == 0)
+        failed = bench_run(measure, count);
+    double took = now_ns() - begin;
+    if (failed != 0) {
+        fprintf(stderr, "%s failed (%d)\n", bench_name(measure), failed);
+        exit(1);
+    }
+    return took;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(void) {
+    static int counts[MEASURES_MAX];
+    static double results[MEASURES_MAX][ROUNDS];
+    int failed = bench_start(), measures = bench_count();
+    if (failed != 0 || measures > MEASURES_MAX) {
+        fprintf(stderr, "the benchmark did not start (%d)\n", failed);
+        return 1;
+    }
+    for (int i = 0; i < measures; i++) {
+        counts[i] = 1;
+        while (run(i, counts[i]) < ROUND_NS / 2 && counts[i] < bench_most(i))
+            counts[i] *= 2;
+        if (counts[i] > bench_most(i))
+            counts[i] = bench_most(i);
+    }
+    /* Round by round, so that what disturbs the machine for a while disturbs all alike. */
+    for (int round = 0; round < ROUNDS; round++)
+        for (int i = 0; i < measures; i++)
+            results[i][round] = run(i, counts[i]) / counts[i];
+    for (int i = 0; i < measures; i++) {
+        qsort(results[i], ROUNDS, sizeof results[i][0], ascending);
+        printf("%s\t%.1f\n", bench_name(i), results[i][ROUNDS / 2]);
+    }
+    return 0;
+}
