@@ -131,7 +131,7 @@ build/$(1)/third/sqlite3.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h |
 
 build/$(1)/third/sqlite3_omitted.o: emscripten/sqlite/omitted.c | $(STAMPS)/packages
 	@mkdir -p $$(@D)
-	$$(call run,CC) $(2) $(9) -c -o $$@ $$<
+	$$(call run,CC) $(2) $(9) -w -c -o $$@ $$<
 
 build/$(1)/third/cJSON.o: $(CJSON_DIR)/cJSON.c | $(STAMPS)/sources
 	@mkdir -p $$(@D)
@@ -237,12 +237,17 @@ $(FUZZ_BIN): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=
 # -Oz at the link is for Binaryen alone: it inlines less, and what the compiler made of the crypto stays.
 
 comma := ,
+space := $(subst ,, )
 WASM_LINK_FLAGS := -Oz -msimd128 -sSTANDALONE_WASM --no-entry -sALLOW_MEMORY_GROWTH=1 -sINITIAL_MEMORY=4194304 -sTOTAL_STACK=524288 \
   -sMAXIMUM_MEMORY=268435456 -sMALLOC=emmalloc -sFILESYSTEM=0 \
   -sERROR_ON_UNDEFINED_SYMBOLS=0 -sWARN_ON_UNDEFINED_SYMBOLS=0 -Wl,--gc-sections -Wl,--stack-first \
   $(addprefix -Wl$(comma)--wrap=,abort __assert_fail emscripten_resize_heap getentropy getenv \
   gmtime strftime strtod)
-SOTTO_EXPORTS := _sotto_abi,_sotto_open,_sotto_call,_sotto_alloc,_sotto_free,_sotto_close
+SOTTO_EXPORTS := sotto_abi sotto_open sotto_call sotto_alloc sotto_free sotto_close
+# $(1) exports; without any, those marked `used`. Linked beside its place and moved there when it is whole.
+link_wasm = $(call run,LINK) t=$(@:.wasm=).$$$$.wasm; trap "rm -f $$t" EXIT; \
+  $(EMCC) $(WASM_LINK_FLAGS) $(if $(1),-sEXPORTED_FUNCTIONS=$(subst $(space),$(comma),$(addprefix _,$(1)))) -o $$t \
+  $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group && node emscripten/finish.mjs $$t $(1) && mv $$t $@
 
 build/wasm/sodium_runtime.o: emscripten/sodium/runtime.c $(SODIUM_VERSION_H) | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -253,9 +258,7 @@ build/wasm/runtime.o: emscripten/runtime.c core/host.h | $(STAMPS)/packages
 	$(call run,CC) $(WASM_CC) -O2 -std=c11 -Icore -Wall -Wextra -Werror -c -o $@ $<
 
 build/sotto.wasm: build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o build/wasm/sodium_runtime.o
-	$(call run,LINK) $(EMCC) $(WASM_LINK_FLAGS) -sEXPORTED_FUNCTIONS=$(SOTTO_EXPORTS) -o $@ $(filter %.o,$^) \
-	  -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
-	@node emscripten/finish.mjs $@ sotto_abi sotto_open sotto_call sotto_alloc sotto_free sotto_close
+	$(call link_wasm,$(SOTTO_EXPORTS))
 
 build/wasm/tests/%.o: tests/%.c $(SODIUM_VERSION_H) | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -266,8 +269,7 @@ build/wasm/tests/%.o: tests/%.c $(SODIUM_VERSION_H) | $(STAMPS)/sources
 build/tests/primitives.wasm: build/wasm/tests/wasm/primitives.o build/wasm/tests/unit/support/chacha20_reference.o \
   build/wasm/libthird.a build/wasm/runtime.o build/wasm/sodium_runtime.o
 	@mkdir -p $(@D)
-	$(call run,LINK) $(EMCC) $(WASM_LINK_FLAGS) -o $@ $(filter %.o %.a,$^)
-	@node emscripten/finish.mjs $@
+	$(call link_wasm)
 
 # The official vectors: one set of sources, native with a main() of its own in tests/vectors/main.c, and in wasm by the
 # functions marked `used`. tests/vectors/run.mjs drives both.
@@ -279,8 +281,7 @@ build/tests/vectors: $(VECTORS_SRC:%.c=build/native/%.o) $(native_SUPPORT_OBJ) b
 build/tests/vectors.wasm: $(patsubst %.c,build/wasm/%.o,$(filter-out tests/vectors/main.c,$(VECTORS_SRC))) \
   build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o build/wasm/sodium_runtime.o
 	@mkdir -p $(@D)
-	$(call run,LINK) $(EMCC) $(WASM_LINK_FLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
-	@node emscripten/finish.mjs $@
+	$(call link_wasm)
 -include $(VECTORS_SRC:%.c=build/native/%.d) $(VECTORS_SRC:%.c=build/wasm/%.d)
 
 # What `make bench` measures inside the core: natively, and in wasm together with all that the module has.

@@ -44,7 +44,7 @@ function writeUnsigned(value) {
  * The module with only those exports whose names are in `keep`.
  * @param {Uint8Array} module
  * @param {Set<string>} keep
- * @returns {Uint8Array}
+ * @returns {Uint8Array<ArrayBuffer>}
  */
 function withExports(module, keep) {
   const parts = [module.subarray(0, HEADER_SIZE)];
@@ -68,13 +68,13 @@ function withExports(module, keep) {
     const content = Buffer.concat([Buffer.from(writeUnsigned(kept.length)), ...kept]);
     parts.push(Buffer.from([EXPORT_SECTION, ...writeUnsigned(content.length)]), content);
   }
-  return Buffer.concat(parts);
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 const [file, ...wanted] = process.argv.slice(2);
 if (file === undefined) throw new Error('usage: finish.mjs FILE [EXPORT…]');
-/** @type {Uint8Array} */
-let bytes = readFileSync(file);
+/** @type {Uint8Array<ArrayBuffer>} */
+let bytes = new Uint8Array(readFileSync(file));
 const problems = [];
 
 if (wanted.length > 0) {
@@ -91,4 +91,6 @@ if (problems.length > 0) process.exit(1);
 if (wanted.length > 0) writeFileSync(file, bytes);
 
 const kB = (/** @type {Uint8Array} */ b) => `${(b.length / 1000).toFixed(1)} kB`;
-console.log(`${file}: ${kB(bytes)}, gzip ${kB(gzipSync(bytes, { level: 9 }))}, brotli ${kB(brotliCompressSync(bytes))}`);
+// The linker wrote beside its place: name.PID.wasm.
+const name = file.replace(/\.\d+(?=\.wasm$)/, '');
+console.log(`${name}: ${kB(bytes)}, gzip ${kB(gzipSync(bytes, { level: 9 }))}, brotli ${kB(brotliCompressSync(bytes))}`);

@@ -136,7 +136,9 @@ export class Tabs {
     }
     // A stolen lock cannot also be waited for: `steal` and `signal` exclude each other.
     const options = how.steal === true ? { steal: true } : { signal };
+    let granted = false;
     const held = locks.request(`sotto:${account}`, options, () => {
+      granted = true;
       if (this.#closed || (how.steal !== true && signal.aborted)) return Promise.resolve();
       return new Promise((resolve) => {
         this.#release = resolve;
@@ -147,7 +149,9 @@ export class Tabs {
     held.catch(() => {
       // Either we gave up waiting, or the lock was taken from us while we held it.
       if (this.#closed || signal.aborted || this.#held !== held) return;
-      this.#lost();
+      if (granted) this.#lost();
+      // Refused altogether, as storage is where the user blocked it: nothing is shared, so each tab is on its own.
+      else void this.#own();
     });
   }
 

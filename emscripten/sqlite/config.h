@@ -65,7 +65,13 @@
 #define SQLITE_OMIT_EXPLAIN 1
 #define SQLITE_OMIT_GENERATED_COLUMNS 1
 #define SQLITE_OMIT_REINDEX 1
+#define SQLITE_OMIT_TEMPDB 1
 #define SQLITE_OMIT_XFER_OPT 1
+/* Ways to make up for a missing index: the store's queries have theirs, or are to be given one. */
+#define SQLITE_OMIT_AUTOMATIC_INDEX 1
+#define SQLITE_OMIT_BETWEEN_OPTIMIZATION 1
+#define SQLITE_OMIT_LIKE_OPTIMIZATION 1
+#define SQLITE_OMIT_OR_OPTIMIZATION 1
 #ifdef __wasm__
 /* The native tests check what they wrote with it; in the module the cipher's tag on each page already tells damage. */
 #define SQLITE_OMIT_INTEGRITY_CHECK 1

@@ -3,8 +3,8 @@
  * sqlite3.c, since wasm calls nothing by another signature. */
 #include <stdlib.h>
 
-#define OMITTED(name, ...)  \
-    void name(__VA_ARGS__); \
+#define OMITTED(name, ...)                                                                                             \
+    void name(__VA_ARGS__);                                                                                            \
     void name(__VA_ARGS__) { abort(); }
 
 OMITTED(sqlite3Analyze, void *, void *, void *)

@@ -70,10 +70,16 @@ function call(page, command, args = {}) {
   );
 }
 
-/** @param {Page} page @param {string} conversation @returns {Promise<string[]>} */
+/** All of a conversation, oldest first. @param {Page} page @param {string} conversation @returns {Promise<string[]>} */
 async function texts(page, conversation) {
-  const messages = await call(page, 'message.list', { conversation, limit: 200 });
-  return messages.filter((/** @type {any} */ m) => m.kind === 'text').map((/** @type {any} */ m) => m.text);
+  /** @type {any[]} */
+  const all = [];
+  for (;;) {
+    const before = all[0]?.order;
+    const older = await call(page, 'message.list', { conversation, limit: 200, ...(before === undefined ? {} : { before }) });
+    all.unshift(...older);
+    if (older.length < 200) return all.filter((m) => m.kind === 'text').map((m) => m.text);
+  }
 }
 
 /** A patient enrolled in a page. @param {Page} page @param {import('../node/support/clinic.mjs').Party} founder */

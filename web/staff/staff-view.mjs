@@ -58,20 +58,22 @@ export class StaffView extends AppView {
         <button @click=${() => this.app.lock()}>${lock}<span>${desk.lock}</span></button>
       </header>
       ${banners(inbox)}
-      <nav class="side" aria-label=${desk.views}>
-        <div class="tabs">
-          ${this.tab('inbox', desk.inbox, inbox.unread)} ${this.tab('invitations', desk.invitations, needing)}
+      <main>
+        <div class="side">
+          <nav class="tabs" aria-label=${desk.views}>
+            ${this.tab('inbox', desk.inbox, inbox.unread)} ${this.tab('invitations', desk.invitations, needing)}
+          </nav>
+          ${this.app.mayInvite('patient')
+            ? html`<button class="primary" @click=${() => this.app.invite('patient')}>${add} ${desk.invitePatient}</button>`
+            : nothing}
+          ${pane === 'inbox'
+            ? html`<sotto-inbox .model=${this.app}></sotto-inbox>`
+            : html`${this.app.mayInvite('staff')
+                  ? html`<button @click=${() => this.app.invite('staff')}>${add} ${desk.inviteStaff}</button>`
+                  : nothing}<sotto-invitations .model=${this.app}></sotto-invitations>`}
         </div>
-        ${this.app.mayInvite('patient')
-          ? html`<button class="primary" @click=${() => this.app.invite('patient')}>${add} ${desk.invitePatient}</button>`
-          : nothing}
-        ${pane === 'inbox'
-          ? html`<sotto-inbox .model=${this.app}></sotto-inbox>`
-          : html`${this.app.mayInvite('staff')
-                ? html`<button @click=${() => this.app.invite('staff')}>${add} ${desk.inviteStaff}</button>`
-                : nothing}<sotto-invitations .model=${this.app}></sotto-invitations>`}
-      </nav>
-      <main class="pane">${conversation === null ? html`<p class="empty">${desk.pick}</p>` : this.conversation(conversation)}</main>
+        <div class="pane">${conversation === null ? html`<p class="empty">${desk.pick}</p>` : this.conversation(conversation)}</div>
+      </main>
       ${draft === null ? nothing : html`<sotto-invite .model=${draft} @done=${() => this.app.endInvite()}></sotto-invite>`}
     </div>`;
   }
