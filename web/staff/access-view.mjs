@@ -13,10 +13,10 @@ export class StaffAccessView extends AccessView {
     this.missing = '';
   }
 
-  /** @override @param {import('../common/types.mjs').InvitationView} _invitation */
-  nameField(_invitation) {
+  /** @override @param {import('../common/types.mjs').InvitationView} invitation it proposes the name that the inviter wrote */
+  nameField(invitation) {
     const w = this.words;
-    return this.textField('name', w.name, w.nameHint, w.nameMissing, 'name', true);
+    return this.textField('name', w.name, w.nameHint, w.nameMissing, 'name', true, invitation.name);
   }
 
   /**
@@ -26,8 +26,9 @@ export class StaffAccessView extends AccessView {
    * @param {string} error
    * @param {string} autocomplete
    * @param {boolean} [first]
+   * @param {string} [proposed] what stands in it at first
    */
-  textField(id, label, hint, error, autocomplete, first = false) {
+  textField(id, label, hint, error, autocomplete, first = false, proposed = '') {
     const bad = this.missing === id;
     const described = [bad ? `${id}-error` : '', hint === '' ? '' : `${id}-hint`].join(' ').trim();
     return html`<div class="field">
@@ -37,6 +38,7 @@ export class StaffAccessView extends AccessView {
         id=${id}
         name=${id}
         maxlength="120"
+        value=${proposed}
         autocomplete=${/** @type {any} */ (autocomplete)}
         class=${first ? 'first' : ''}
         aria-describedby=${described === '' ? nothing : described}
