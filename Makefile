@@ -100,6 +100,8 @@ $(SODIUM_VERSION_H): $(STAMPS)/sources
 # $(6) its assembler files, $(7) ar, $(8) optimisation for libsodium, $(9) for SQLite and cJSON
 
 define build
+# clang is among the packages for tests; without this, a fresh machine would compile with it before it is there.
+$(1)_TOOLS := $$(if $$(filter asan fuzz,$(1)),$(STAMPS)/test-packages)
 $(1)_SODIUM_OBJ := $$(patsubst %,build/$(1)/third/sodium/%.o,$$(SODIUM_FILES) $(5) $(6)) build/$(1)/third/sodium/unused.o
 $(1)_THIRD_OBJ := $$($(1)_SODIUM_OBJ) build/$(1)/third/sodium/host_randombytes.o build/$(1)/third/sqlite3.o \
   build/$(1)/third/sqlite3_omitted.o build/$(1)/third/cJSON.o
@@ -109,31 +111,31 @@ build/$(1)/third/sodium/crypto_stream/chacha20/%.o: SODIUM_EXTRA = $$(if $$(filt
 build/$(1)/third/sodium/crypto_kem/mlkem768/%.o: SODIUM_EXTRA = $$(if $$(filter wasm,$(1)),$$(SODIUM_WASM_MLKEM_FLAGS))
 build/$(1)/third/sodium/crypto_pwhash/argon2/argon2-core.o: SODIUM_EXTRA = $$(if $$(filter wasm,$(1)),$$(SODIUM_WASM_ARGON2_FLAGS))
 
-build/$(1)/third/sodium/%.o: $(SODIUM_DIR)/%.c emscripten/sodium.mk $(SODIUM_VERSION_H) | $(STAMPS)/sources
+build/$(1)/third/sodium/%.o: $(SODIUM_DIR)/%.c emscripten/sodium.mk $(SODIUM_VERSION_H) | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(8) $$(SODIUM_FLAGS) $(4) $$(SODIUM_EXTRA) -c -o $$@ $$<
 
-build/$(1)/third/sodium/%.o: $(SODIUM_DIR)/%.S emscripten/sodium.mk | $(STAMPS)/sources
+build/$(1)/third/sodium/%.o: $(SODIUM_DIR)/%.S emscripten/sodium.mk | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $$(SODIUM_FLAGS) $(4) -c -o $$@ $$<
 
-build/$(1)/third/sodium/unused.o: emscripten/sodium/unused.c | $(STAMPS)/packages
+build/$(1)/third/sodium/unused.o: emscripten/sodium/unused.c | $(STAMPS)/packages $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(8) -c -o $$@ $$<
 
-build/$(1)/third/sodium/host_randombytes.o: emscripten/sodium/randombytes.c core/host.h $(SODIUM_VERSION_H) | $(STAMPS)/sources
+build/$(1)/third/sodium/host_randombytes.o: emscripten/sodium/randombytes.c core/host.h $(SODIUM_VERSION_H) | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(8) $$(SODIUM_FLAGS) -Icore -c -o $$@ $$<
 
-build/$(1)/third/sqlite3.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
+build/$(1)/third/sqlite3.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(9) $$(SQLITE_FLAGS) -DSQLITE_OS_OTHER=1 -c -o $$@ $$<
 
-build/$(1)/third/sqlite3_omitted.o: emscripten/sqlite/omitted.c | $(STAMPS)/packages
+build/$(1)/third/sqlite3_omitted.o: emscripten/sqlite/omitted.c | $(STAMPS)/packages $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(9) -w -c -o $$@ $$<
 
-build/$(1)/third/cJSON.o: $(CJSON_DIR)/cJSON.c | $(STAMPS)/sources
+build/$(1)/third/cJSON.o: $(CJSON_DIR)/cJSON.c | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(9) -w -DCJSON_NESTING_LIMIT=16 -c -o $$@ $$<
 
@@ -143,7 +145,7 @@ build/$(1)/libthird.a: $$($(1)_THIRD_OBJ)
 
 $$(foreach d,base wire crypto mls,$$(eval build/$(1)/core/$$(d)/%.o: CORE_EXTRA = $$(if $$(filter wasm,$(1)),-Os)))
 
-build/$(1)/core/%.o: core/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
+build/$(1)/core/%.o: core/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(3) $$(CORE_EXTRA) $$(OUR_FLAGS) $$(WARNINGS) $$(DEPENDENCY) -c -o $$@ $$<
 
@@ -255,7 +257,7 @@ build/wasm/sodium_runtime.o: emscripten/sodium/runtime.c $(SODIUM_VERSION_H) | $
 
 build/wasm/runtime.o: emscripten/runtime.c core/host.h | $(STAMPS)/packages
 	@mkdir -p $(@D)
-	$(call run,CC) $(WASM_CC) -O2 -std=c11 -Icore -Wall -Wextra -Werror -c -o $@ $<
+	$(call run,CC) $(WASM_CC) -O2 -mbulk-memory -fno-builtin -std=c11 -Icore -Wall -Wextra -Werror -c -o $@ $<
 
 build/sotto.wasm: build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o build/wasm/sodium_runtime.o
 	$(call link_wasm,$(SOTTO_EXPORTS))
@@ -293,9 +295,7 @@ build/tests/bench: build/native/tests/bench/bench.o build/native/tests/bench/mai
 build/tests/bench.wasm: build/wasm/tests/bench/bench.o build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o \
   build/wasm/sodium_runtime.o
 	@mkdir -p $(@D)
-	$(call run,LINK) $(EMCC) $(WASM_LINK_FLAGS) -sEXPORTED_FUNCTIONS=$(SOTTO_EXPORTS) -o $@ $(filter %.o,$^) \
-	  -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
-	@node emscripten/finish.mjs $@
+	$(call link_wasm,$(SOTTO_EXPORTS) $(addprefix bench_,start count name limit most prepare run first_key first_key_stored))
 -include $(foreach b,native wasm,build/$(b)/tests/bench/bench.d)
 
 # Declarations and reference page of the commands, from the module's own manifest.

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
+#include <wasm_simd128.h>
 
 #include "host.h"
 
@@ -130,4 +131,96 @@ _Noreturn void __wrap___assert_fail(const char *expression, const char *file, in
     used = append(text, used, sizeof text, function == NULL ? "?" : function);
     host_log(3, text, used);
     __builtin_trap();
+}
+
+/* ---------------------------------------------------------------- memory
+ *
+ * Linked with -Oz, Emscripten's memcpy, memmove and memset go byte by byte; SQLite, arenas and wiping live on them. Here:
+ * overlapping pieces for what is short, 16 bytes at a time, and the engine's memory.copy and memory.fill (a call of its
+ * own) for what is long. This file is compiled with -mbulk-memory for these instructions, and with -fno-builtin so that
+ * the compiler does not make a function below out of calls to itself. */
+
+#define LONG 256
+
+typedef struct __attribute__((packed, may_alias)) piece8 {
+    uint64_t v;
+} piece8;
+typedef struct __attribute__((packed, may_alias)) piece4 {
+    uint32_t v;
+} piece4;
+typedef struct __attribute__((packed, may_alias)) piece2 {
+    uint16_t v;
+} piece2;
+
+/* Fewer than 16 bytes. All is read before anything is written, so it does for memmove too. */
+static void copy_short(uint8_t *to, const uint8_t *from, size_t n) {
+    if (n >= 8) {
+        uint64_t first = ((const piece8 *)from)->v, last = ((const piece8 *)(from + n - 8))->v;
+        ((piece8 *)to)->v = first;
+        ((piece8 *)(to + n - 8))->v = last;
+    } else if (n >= 4) {
+        uint32_t first = ((const piece4 *)from)->v, last = ((const piece4 *)(from + n - 4))->v;
+        ((piece4 *)to)->v = first;
+        ((piece4 *)(to + n - 4))->v = last;
+    } else if (n >= 2) {
+        uint16_t first = ((const piece2 *)from)->v, last = ((const piece2 *)(from + n - 2))->v;
+        ((piece2 *)to)->v = first;
+        ((piece2 *)(to + n - 2))->v = last;
+    } else if (n == 1) {
+        *to = *from;
+    }
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n) {
+    uint8_t *d = to;
+    const uint8_t *s = from;
+    if (n >= LONG) {
+        __builtin_memcpy(to, from, n);
+    } else if (n < 16) {
+        copy_short(d, s, n);
+    } else {
+        v128_t last = wasm_v128_load(s + n - 16);
+        for (size_t i = 0; i + 16 < n; i += 16) {
+            wasm_v128_store(d + i, wasm_v128_load(s + i));
+        }
+        wasm_v128_store(d + n - 16, last);
+    }
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t n) {
+    if (n < 16) {
+        copy_short(to, from, n);
+    } else {
+        __builtin_memmove(to, from, n);
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t n) {
+    uint8_t *d = to;
+    if (n >= LONG) {
+        __builtin_memset(to, value, n);
+    } else if (n >= 16) {
+        v128_t pieces = wasm_i8x16_splat((int8_t)value);
+        for (size_t i = 0; i + 16 < n; i += 16) {
+            wasm_v128_store(d + i, pieces);
+        }
+        wasm_v128_store(d + n - 16, pieces);
+    } else {
+        uint64_t pieces = (uint8_t)value * 0x0101010101010101u;
+        if (n >= 8) {
+            ((piece8 *)d)->v = pieces;
+            ((piece8 *)(d + n - 8))->v = pieces;
+        } else if (n >= 4) {
+            ((piece4 *)d)->v = (uint32_t)pieces;
+            ((piece4 *)(d + n - 4))->v = (uint32_t)pieces;
+        } else if (n >= 2) {
+            ((piece2 *)d)->v = (uint16_t)pieces;
+            ((piece2 *)(d + n - 2))->v = (uint16_t)pieces;
+        } else if (n == 1) {
+            *d = (uint8_t)value;
+        }
+    }
+    return to;
 }

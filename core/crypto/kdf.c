@@ -85,35 +85,37 @@ void kdf_extract(size_t hash_size, span salt, const span *ikm, size_t count, sec
     wipe(out, hash_size);
 }
 
-err kdf_expand(size_t hash_size, span prk, const span *info, size_t count, uint8_t *out, size_t n) {
+/* HKDF-Expand with a key that is in HMAC's state already. */
+static err expand_keyed(size_t hash_size, const hmac *keyed, const span *info, size_t count, uint8_t *out, size_t n) {
     if (n > 255 * hash_size) {
         memset(out, 0, n);
         return ERR_TOO_LARGE;
     }
     uint8_t block[HASH_MAX];
-    hmac keyed, h;
-    hmac_init(&keyed, hash_size, prk);
+    hmac h;
     uint8_t number = 0;
     for (size_t at = 0; at < n; at += hash_size) {
-        bool last = n - at <= hash_size;
-        /* Most often there is one block: then the keyed state need not be kept. */
-        hmac *now = last ? &keyed : &h;
-        if (!last)
-            h = keyed;
+        h = *keyed;
         if (number > 0)
-            hmac_update(now, hash_size, span_of(block, hash_size));
+            hmac_update(&h, hash_size, span_of(block, hash_size));
         for (size_t i = 0; i < count; i++)
-            hmac_update(now, hash_size, info[i]);
+            hmac_update(&h, hash_size, info[i]);
         number++;
-        hmac_update(now, hash_size, span_of(&number, 1));
-        hmac_final(now, hash_size, block);
-        memcpy(out + at, block, last ? n - at : hash_size);
+        hmac_update(&h, hash_size, span_of(&number, 1));
+        hmac_final(&h, hash_size, block);
+        memcpy(out + at, block, n - at < hash_size ? n - at : hash_size);
     }
-    if (n > hash_size)
-        hmac_wipe(&h, hash_size);
-    hmac_wipe(&keyed, hash_size);
+    hmac_wipe(&h, hash_size);
     wipe(block, sizeof block);
     return OK;
+}
+
+err kdf_expand(size_t hash_size, span prk, const span *info, size_t count, uint8_t *out, size_t n) {
+    hmac keyed;
+    hmac_init(&keyed, hash_size, prk);
+    err e = expand_keyed(hash_size, &keyed, info, count, out, n);
+    hmac_wipe(&keyed, hash_size);
+    return e;
 }
 
 void suite_extract(const suite *s, span salt, span ikm, secret *prk) { kdf_extract(s->hash_size, salt, &ikm, 1, prk); }
@@ -140,15 +142,29 @@ size_t kdf_label_prefix(const char *label, uint8_t out[LABEL_PREFIX_MAX]) {
 }
 
 /* RFC 9420 §8: struct { uint16 length; opaque label<V>; opaque context<V>; } KDFLabel, label = "MLS 1.0 " + Label */
-err suite_expand_with_label(const suite *s, span key, const char *label, span context, uint8_t *out, size_t n) {
-    /* kdf_expand refuses an n that is too large for `length`. */
+static err expand_keyed_with_label(const suite *s, const hmac *keyed, span context, const labelled_output *o) {
+    /* expand_keyed refuses an n that is too large for `length`. */
     uint8_t head[2 + LABEL_PREFIX_MAX], length[LENGTH_MAX];
-    head[0] = (uint8_t)(n >> 8);
-    head[1] = (uint8_t)n;
-    size_t head_size = 2 + kdf_label_prefix(label, head + 2);
-    const span info[] = {span_of(head, head_size), span_text(label), span_of(length, kdf_length(context.n, length)),
+    head[0] = (uint8_t)(o->n >> 8);
+    head[1] = (uint8_t)o->n;
+    size_t head_size = 2 + kdf_label_prefix(o->label, head + 2);
+    const span info[] = {span_of(head, head_size), span_text(o->label), span_of(length, kdf_length(context.n, length)),
                          context};
-    return kdf_expand(s->hash_size, key, info, COUNT(info), out, n);
+    return expand_keyed(s->hash_size, keyed, info, COUNT(info), o->out, o->n);
+}
+
+err suite_expand_with_labels(const suite *s, span key, span context, const labelled_output *outputs, size_t count) {
+    hmac keyed;
+    err e = OK;
+    hmac_init(&keyed, s->hash_size, key);
+    for (size_t i = 0; i < count && e == OK; i++)
+        e = expand_keyed_with_label(s, &keyed, context, &outputs[i]);
+    hmac_wipe(&keyed, s->hash_size);
+    return e;
+}
+
+err suite_expand_with_label(const suite *s, span key, const char *label, span context, uint8_t *out, size_t n) {
+    return suite_expand_with_labels(s, key, context, &(labelled_output){label, out, n}, 1);
 }
 
 err suite_derive_secret(const suite *s, span key, const char *label, secret *out) {
@@ -160,10 +176,15 @@ err suite_derive_secret(const suite *s, span key, const char *label, secret *out
     return OK;
 }
 
-err suite_derive_tree_secret(const suite *s, span key, const char *label, uint32_t generation, uint8_t *out, size_t n) {
+err suite_derive_tree_secrets(const suite *s, span key, uint32_t generation, const labelled_output *outputs,
+                              size_t count) {
     const uint8_t context[4] = {(uint8_t)(generation >> 24), (uint8_t)(generation >> 16), (uint8_t)(generation >> 8),
                                 (uint8_t)generation};
-    return suite_expand_with_label(s, key, label, SPAN(context), out, n);
+    return suite_expand_with_labels(s, key, SPAN(context), outputs, count);
+}
+
+err suite_derive_tree_secret(const suite *s, span key, const char *label, uint32_t generation, uint8_t *out, size_t n) {
+    return suite_derive_tree_secrets(s, key, generation, &(labelled_output){label, out, n}, 1);
 }
 
 /* RFC 9420 §5.2: struct { opaque label<V>; opaque value<V>; } RefHashInput */

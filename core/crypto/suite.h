@@ -50,9 +50,19 @@ void suite_extract(const suite *s, span salt, span ikm, secret *prk);
 MUST_USE err suite_expand(const suite *s, span prk, span info, uint8_t *out, size_t n);
 /* RFC 9420 §8: ExpandWithLabel, DeriveSecret; §9: DeriveTreeSecret. Labels are given without "MLS 1.0 ". */
 MUST_USE err suite_expand_with_label(const suite *s, span key, const char *label, span context, uint8_t *out, size_t n);
+/* Several of one key and context: the key enters HMAC once, which is a good part of the cost. No output may be the key. */
+typedef struct labelled_output {
+    const char *label;
+    uint8_t *out;
+    size_t n;
+} labelled_output;
+MUST_USE err suite_expand_with_labels(const suite *s, span key, span context, const labelled_output *outputs,
+                                      size_t count);
 MUST_USE err suite_derive_secret(const suite *s, span key, const char *label, secret *out);
 MUST_USE err suite_derive_tree_secret(const suite *s, span key, const char *label, uint32_t generation, uint8_t *out,
                                       size_t n);
+MUST_USE err suite_derive_tree_secrets(const suite *s, span key, uint32_t generation, const labelled_output *outputs,
+                                       size_t count);
 /* RFC 9420 §5.2: RefHash; label whole, as in "MLS 1.0 KeyPackage Reference". */
 void suite_ref_hash(const suite *s, const char *label, span value, uint8_t *out /* hash_size */);
 

@@ -138,8 +138,8 @@ err framing_sender_data_key(const suite *s, span sender_data_secret, span cipher
                             uint8_t nonce[AEAD_NONCE_SIZE]) {
     /* "the first KDF.Nh bytes of the ciphertext. If the ciphertext is shorter, all of it" */
     span sample = span_of(ciphertext.p, ciphertext.n < s->hash_size ? ciphertext.n : s->hash_size);
-    TRY(suite_expand_with_label(s, sender_data_secret, "key", sample, key, AEAD_KEY_SIZE));
-    return suite_expand_with_label(s, sender_data_secret, "nonce", sample, nonce, AEAD_NONCE_SIZE);
+    const labelled_output outputs[] = {{"key", key, AEAD_KEY_SIZE}, {"nonce", nonce, AEAD_NONCE_SIZE}};
+    return suite_expand_with_labels(s, sender_data_secret, sample, outputs, 2);
 }
 
 static void guarded_nonce(const uint8_t *nonce, const uint8_t guard[4], uint8_t out[AEAD_NONCE_SIZE]) {

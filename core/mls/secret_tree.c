@@ -325,14 +325,12 @@ static err store_derivation(secret_tree *t, uint32_t leaf, const derivation *d) 
 
 /* --- §9.1: the ratchet --- */
 
-static err derive_message_key(const suite *s, const secret *r, uint32_t generation, uint8_t *key, uint8_t *nonce) {
-    TRY(suite_derive_tree_secret(s, secret_span(r), "key", generation, key, AEAD_KEY_SIZE));
-    return suite_derive_tree_secret(s, secret_span(r), "nonce", generation, nonce, AEAD_NONCE_SIZE);
-}
-
-static err advance(const suite *s, secret *r, uint32_t generation) {
+/* The key and nonce of a generation; then *r is the next one's secret. */
+static err step_ratchet(const suite *s, secret *r, uint32_t generation, uint8_t *key, uint8_t *nonce) {
     secret next = {.n = s->hash_size};
-    err e = suite_derive_tree_secret(s, secret_span(r), "secret", generation, next.b, next.n);
+    const labelled_output outputs[] = {
+        {"key", key, AEAD_KEY_SIZE}, {"nonce", nonce, AEAD_NONCE_SIZE}, {"secret", next.b, next.n}};
+    err e = suite_derive_tree_secrets(s, secret_span(r), generation, outputs, 3);
     *r = next;
     secret_wipe(&next);
     return e;
@@ -388,11 +386,9 @@ static err prepare(secret_tree *t, uint32_t leaf, ratchet_kind kind, bool next, 
     }
     for (size_t i = 0; generation < step->generation; i++, generation++) {
         step->skipped[i].generation = generation;
-        TRY_OUT(derive_message_key(t->suite, &step->next, generation, step->skipped[i].key, step->skipped[i].nonce));
-        TRY_OUT(advance(t->suite, &step->next, generation));
+        TRY_OUT(step_ratchet(t->suite, &step->next, generation, step->skipped[i].key, step->skipped[i].nonce));
     }
-    TRY_OUT(derive_message_key(t->suite, &step->next, generation, step->key, step->nonce));
-    TRY_OUT(advance(t->suite, &step->next, generation));
+    TRY_OUT(step_ratchet(t->suite, &step->next, generation, step->key, step->nonce));
 out:
     if (e != OK)
         secret_tree_step_wipe(step);
