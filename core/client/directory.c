@@ -189,9 +189,9 @@ err directory_roster_reply(client *c, int status, span body) {
     json *root = NULL;
     span bytes;
     roster r;
-    if (status == 404) /* the clinic has not published one yet */
-        return OK;
-    if (status != 200)
+    if (status == 0 || status == 401 || status == 429 || status >= 500)
+        c->roster_retry_ms = 0; /* not answered: asked again as soon as the relay can be (sync.c) */
+    if (status != 200) /* 404: the clinic has not published one yet */
         return OK;
     err e = json_open(body, &root);
     if (e == OK)

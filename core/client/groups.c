@@ -30,7 +30,7 @@ static err record_put(void *ctx, record_key key, span value) {
     query_bind_int(&q, key.kind);
     query_bind_int(&q, (int64_t)key.epoch);
     query_bind_int(&q, key.index);
-    query_bind_blob(&q, value);
+    query_bind_blob(&q, value.p ? value : span_of("", 0)); /* a leaf that was blank has an empty record, not none */
     return query_end(&q);
 }
 

@@ -21,7 +21,7 @@ static err origin_authority(span origin, uint8_t *out, size_t *n) {
         }
         if (*n > port && memcmp(out + *n - port, ports[s], port) == 0)
             *n -= port;
-        return OK;
+        return out[0] != ':' ? OK : ERR_MALFORMED; /* a port alone is no host */
     }
     return ERR_MALFORMED;
 }

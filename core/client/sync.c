@@ -243,8 +243,8 @@ err client_network(client *c, effects *fx, bool online) {
     if (!c->open)
         return OK;
     if (online) {
-        c->retry_at_ms = 0;
-        c->failures = 0;
+        c->retry_at_ms = c->inbox_retry_ms = 0;
+        c->failures = c->inbox_idle = 0;
     } else {
         set_online(c, false);
     }
