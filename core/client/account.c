@@ -237,7 +237,7 @@ static err account_start(client *c) {
         TRY(directory_add_device(c, &chain, true));
     }
     if (c->name_size)
-        TRY(directory_add_person(c, c->subject_id, c->kind, span_of(c->name, c->name_size)));
+        TRY(directory_add_person(c, c->subject_id, c->kind, span_of(c->name, c->name_size), true));
     TRY(membership_publish_key_packages(c));
     if (c->founder)
         TRY(directory_publish_roster(c));

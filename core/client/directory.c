@@ -59,14 +59,16 @@ err directory_add_device(client *c, const certificate_chain *chain, bool listed)
     return query_end(&q);
 }
 
-err directory_add_person(client *c, const uint8_t subject_id[ID_SIZE], uint8_t kind, span name) {
+err directory_add_person(client *c, const uint8_t subject_id[ID_SIZE], uint8_t kind, span name, bool sure) {
     query q;
-    query_init(&q, c->store,
-               "INSERT INTO person (subject_id, kind, name) VALUES (?, ?, ?) ON CONFLICT (subject_id) DO UPDATE SET "
-               "name = excluded.name");
+    query_init(
+        &q, c->store,
+        "INSERT INTO person (subject_id, kind, name) VALUES (?, ?, ?) ON CONFLICT (subject_id) DO UPDATE SET name = "
+        "excluded.name WHERE ?");
     query_bind_blob(&q, span_of(subject_id, ID_SIZE));
     query_bind_int(&q, kind);
     query_bind_text(&q, name);
+    query_bind_int(&q, sure);
     return query_end(&q);
 }
 
@@ -191,7 +193,7 @@ err directory_roster_reply(client *c, int status, span body) {
     roster r;
     if (status == 0 || status == 401 || status == 429 || status >= 500)
         c->roster_retry_ms = 0; /* not answered: asked again as soon as the relay can be (sync.c) */
-    if (status != 200) /* 404: the clinic has not published one yet */
+    if (status != 200)          /* 404: the clinic has not published one yet */
         return OK;
     err e = json_open(body, &root);
     if (e == OK)

@@ -115,7 +115,7 @@ err client_invitation_create(client *c, effects *fx, uint8_t enrols, span name, 
     TRY_OUT(certify_invite(c, &keys, out, &chain));
     TRY_OUT(invitation_body(c, &keys, out, &chain, level == CHECK_LINK ? SPAN_NONE : SPAN(check), &body));
     TRY_OUT(invitation_insert(c, out));
-    TRY_OUT(directory_add_person(c, out->subject_id, enrols, name));
+    TRY_OUT(directory_add_person(c, out->subject_id, enrols, name, enrols == CERTIFICATE_PATIENT));
     TRY_OUT(
         job_add(c, LANE_ACCOUNT, JOB_INVITATION, SPAN(out->id), "POST", "/v1/invitations", "application/json", body));
     TRY_OUT(invite_link_write(&link, span_of(c->relay, c->relay_size), enrols != CERTIFICATE_PATIENT, a, &out->link));

@@ -508,7 +508,9 @@ static err receive_names(client *c, int64_t conversation, const certificate *sen
         bool ours = memcmp(p->subject_id, c->subject_id, ID_SIZE) == 0;
         if (ours && c->kind != CERTIFICATE_PATIENT)
             continue; /* nobody else names a member of staff */
-        TRY(directory_add_person(c, p->subject_id, p->kind, p->name));
+        /* People name themselves; what another says of them is for those who have not heard it from them. */
+        bool own_word = memcmp(p->subject_id, sender->subject_id, ID_SIZE) == 0;
+        TRY(directory_add_person(c, p->subject_id, p->kind, p->name, own_word || ours));
         if (ours) {
             memcpy(c->name, p->name.p, p->name.n);
             c->name_size = p->name.n;

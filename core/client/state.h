@@ -171,7 +171,8 @@ MUST_USE err leaf_chain(client *c, const leaf_node *leaf, certificate_chain *cha
 /* group_host.check_leaf: a chain to our root, for this very key and subject, not revoked. */
 MUST_USE err directory_check_leaf(client *c, const leaf_node *leaf, const leaf_node *previous);
 MUST_USE err directory_add_device(client *c, const certificate_chain *chain, bool listed);
-MUST_USE err directory_add_person(client *c, const uint8_t subject_id[ID_SIZE], uint8_t kind, span name);
+/* A name that somebody was told. sure: by the person, or by whom it is for to say; else it does not replace another. */
+MUST_USE err directory_add_person(client *c, const uint8_t subject_id[ID_SIZE], uint8_t kind, span name, bool sure);
 /* The name into the arena, empty when not known. */
 MUST_USE err directory_name(client *c, span subject_id, arena *a, span *name);
 MUST_USE err directory_kind(client *c, span device_id, uint8_t *kind); /* ERR_NOT_FOUND */

@@ -320,6 +320,20 @@ test('the store on disk says nothing', { skip }, async (t) => {
   for (const canary of ['canary', 'Lopez', BIRTH_DATE]) assert.ok(!relay.log.includes(canary), `the relay logged ${canary}`);
 });
 
+test('people are shown by the name they gave themselves', { skip }, async (t) => {
+  const relay = await startRelay(t);
+  const { founder: found, patient: enrol, someone } = bind(await people(t));
+  const founder = await found(relay.origin);
+  const { link } = await founder.invite({ enrols: 'staff', name: 'Nadia', check: 'none' });
+  const nurse = await someone('nurse');
+  await nurse.sotto.acceptInvitation(link, { pin: PIN, name: 'Nadia Okafor' });
+  const patient = await enrol(founder, 'Maria Lopez');
+  const { conversation } = await patient.conversation();
+  await nurse.send((await nurse.conversation('Maria Lopez')).conversation, 'Good morning.');
+  await patient.received(conversation, 'Good morning.');
+  await eventually(async () => (await patient.received(conversation, 'Good morning.')).sender?.name === 'Nadia Okafor', 'her own name');
+});
+
 /**
  * The makers of people, usable by themselves.
  * @param {Awaited<ReturnType<typeof people>>} all

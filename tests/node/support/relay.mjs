@@ -61,6 +61,10 @@ export class Relay {
     if (this.#process !== null) throw new Error('the relay runs already');
     const child = spawn(PROGRAM, ['serve', '--host', '127.0.0.1', '--port', String(this.port), '--data', this.data, '--clinics', 'open', ...NO_RATES, ...this.options]);
     this.#process = child;
+    // A test that ends by an exception leaves no relay behind.
+    const end = () => void child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.off('exit', end));
     let ended = '';
     child.once('error', (error) => (ended = error.message));
     child.once('exit', (code, signal) => {
