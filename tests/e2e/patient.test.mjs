@@ -350,6 +350,15 @@ test('PIN: wrong, then right; lock by button and when idle; the draft stays', { 
   assert.equal(await log(page).count(), 1, 'not yet');
   await page.clock.fastForward(2 * MINUTE);
   await page.getByRole('heading', { name: 'Your messages are locked' }).waitFor();
+  for (let n = 1; n <= 5; n += 1) {
+    await field(page, 'PIN').fill('0000');
+    await button(page, 'Continue').click();
+    await button(page, 'Opening…').waitFor({ state: 'detached' });
+    await page.getByText('That is not the right PIN').waitFor();
+  }
+  await page.getByText(/Too many tries. Please wait \d+ seconds/).waitFor();
+  assert.equal(await button(page, 'Continue').isEnabled(), false);
+  await page.getByText('Too many tries').waitFor({ state: 'detached' });
   await unlock(page);
   assert.equal(await page.getByRole('textbox', { name: 'Message' }).inputValue(), 'half a tho');
 });
@@ -407,16 +416,21 @@ test('the Worker is killed between any two steps: nothing is lost, none is there
   const page = await enter(her, (await founder.invite(PATIENT)).link);
   await send(page, 'first');
   const expected = ['first'];
-  for (const ms of [0, 2, 5, 10, 15, 25, 40, 60, 90, 150]) {
+  let taken = 0;
+  // -1: before the Worker has looked at it.
+  for (const ms of [-1, 0, 2, 5, 10, 15, 25, 40, 60, 90, 150]) {
     const text = `killed after ${ms} ms`;
     await page.getByRole('textbox', { name: 'Message' }).fill(text);
     await page.evaluate((after) => {
-      /** @type {HTMLElement} */ (document.querySelector('.send')).click();
       const worker = /** @type {any} */ (window).workers.at(-1);
-      setTimeout(() => {
+      if (after < 0) worker.postMessage = () => {};
+      /** @type {HTMLElement} */ (document.querySelector('.send')).click();
+      const kill = () => {
         worker.terminate();
         worker.dispatchEvent(new ErrorEvent('error', { message: 'killed by a test', cancelable: true }));
-      }, after);
+      };
+      if (after < 0) kill();
+      else setTimeout(kill, after);
     }, ms);
     await page.getByText('The page had to restart').waitFor();
     await unlock(page);
@@ -424,11 +438,14 @@ test('the Worker is killed between any two steps: nothing is lost, none is there
     const box = page.getByRole('textbox', { name: 'Message' });
     // Taken or not: it is in the list, or still in the box; never neither, never both.
     await eventually(async () => ((await texts(page)).includes(text) ? 1 : 0) + ((await box.inputValue()) === text ? 1 : 0) === 1, `${text}: once`);
-    if ((await box.inputValue()) !== '') await button(page, 'Send').click();
+    if ((await box.inputValue()) === '') taken += 1;
+    else await button(page, 'Send').click();
     await reached(page, text, 'Sent');
     expected.push(text);
     assert.deepEqual(await texts(page), expected);
   }
+  assert.ok(taken > 0 && taken < expected.length - 1, 'both ways were seen');
+  t.diagnostic(`${taken} of ${expected.length - 1} texts had been taken when the Worker was killed`);
   await killWorker(page);
   await unlock(page);
   await message(page, 'first').waitFor();

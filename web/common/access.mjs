@@ -363,8 +363,9 @@ export class Access extends Model {
         this.#go(kept ? 'unlock' : 'ended');
       } else if (code === 'open' && this.step === 'unlock' && !this.busy) {
         await this.#enter(); // another tab of this page was given the PIN
-      } else if (code === 'elsewhere') {
+      } else if (code === 'elsewhere' && this.step !== 'elsewhere') {
         this.#go('elsewhere');
+        await this.#route(); // it may only have been slow
       }
     } catch (error) {
       await this.#fail(error);

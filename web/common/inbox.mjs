@@ -69,6 +69,8 @@ export class Inbox extends Model {
   refresh = coalesce(async () => {
     try {
       this.conversations = await this.#client.call('conversation.list');
+      // A clinic may have signed this device out before the page was opened.
+      if (!this.ready) this.revoked ||= (await this.#client.call('notice.list')).some(({ code }) => code === 'revoked');
       this.ready = true;
       this.changed();
     } catch (error) {

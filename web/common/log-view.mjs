@@ -5,7 +5,7 @@ import { repeat } from 'lit/directives/repeat.js';
 import { keyOf } from './conversation.mjs';
 import { down } from './icons.mjs';
 import { chat } from './text.mjs';
-import { dayName, timeOfDay } from './time.mjs';
+import { dayName, messageTime, timeOfDay } from './time.mjs';
 import { View } from './view.mjs';
 
 /**
@@ -15,11 +15,6 @@ import { View } from './view.mjs';
 
 /** So near to the end, in pixels, counts as being there. */
 const NEAR = 48;
-
-/** @param {Message} message */
-function timeOf(message) {
-  return message.sent_ms || message.received_ms;
-}
 
 /** @param {Message} message */
 function senderName(message) {
@@ -161,8 +156,8 @@ export class LogView extends View {
    * @param {Message | undefined} before
    */
   entry(message, before) {
-    const day = dayName(timeOf(message), chat);
-    const newDay = before === undefined || dayName(timeOf(before), chat) !== day;
+    const day = dayName(messageTime(message), chat);
+    const newDay = before === undefined || dayName(messageTime(before), chat) !== day;
     // Always one element an entry: `repeat` moves and keeps them by key.
     return html`<div class="entry">
       ${newDay ? html`<p class="day">${day}</p>` : nothing}
@@ -184,7 +179,7 @@ export class LogView extends View {
       <p class="sender ${own || follows ? 'quiet' : ''}" dir="auto">${name}</p>
       <p class="bubble" dir="auto">${message.text}</p>
       <p class="meta">
-        <time datetime=${new Date(timeOf(message)).toISOString()}>${timeOfDay(timeOf(message))}</time>
+        <time datetime=${new Date(messageTime(message)).toISOString()}>${timeOfDay(messageTime(message))}</time>
         ${message.shared ? html`<span>${chat.shared}</span>` : nothing}
         ${own ? html`<span class="state ${message.state}">${chat.state[message.state]}</span>` : nothing}
       </p>

@@ -5,6 +5,18 @@ const day = new Intl.DateTimeFormat(undefined, { weekday: 'long', month: 'long',
 const dayWithYear = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'long', day: 'numeric' });
 const shortDay = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 
+/** A sender's clock may be ahead of ours by so much. */
+const AHEAD = 5 * 60_000;
+
+/**
+ * When a message was written. That is the sender's word: one that cannot be so, and would break the page, does not count.
+ * @param {{ sent_ms: number, received_ms: number }} message
+ */
+export function messageTime({ sent_ms, received_ms }) {
+  const known = received_ms > 0 ? received_ms : Date.now();
+  return sent_ms > 0 && sent_ms <= known + AHEAD ? sent_ms : known;
+}
+
 /** @param {number} ms */
 function midnight(ms) {
   return new Date(ms).setHours(0, 0, 0, 0);

@@ -1,7 +1,7 @@
 // inbox-view.mjs: the two lists beside a conversation: conversations, and invitations.
 import { html, nothing } from 'lit';
 import { repeat } from 'lit/directives/repeat.js';
-import { shortTime, dateTime } from '../common/time.mjs';
+import { dateTime, messageTime, shortTime } from '../common/time.mjs';
 import { View } from '../common/view.mjs';
 import { OVER } from './invitations.mjs';
 import { desk, invitations as words } from './text.mjs';
@@ -53,7 +53,7 @@ export class InboxView extends View {
     return html`<li>
       <button class="item ${unread > 0 ? 'unread' : ''}" aria-current=${shown ? 'true' : nothing} @click=${() => this.app.show(c.conversation)}>
         <span class="who" dir="auto">${c.title}</span>
-        ${last === null ? nothing : html`<time>${shortTime(last.sent_ms || last.received_ms)}</time>`}
+        ${last === null ? nothing : html`<time>${shortTime(messageTime(last))}</time>`}
         <span class="snippet" dir="auto">${last === null ? desk.noMessage : own ? desk.you + last.text : last.text}</span>
         ${unread > 0 ? html`<span class="count"><span aria-hidden="true">${unread}</span><span class="quiet">${desk.unread(unread)}</span></span>` : nothing}
       </button>
