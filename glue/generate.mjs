@@ -3,6 +3,7 @@
 //
 //     node glue/generate.mjs [sotto.wasm [folder]]      writes folder/sotto.d.ts and folder/commands.md
 
+import { randomFillSync } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -162,7 +163,7 @@ function typesOf(readme) {
  * @param {string} folder where to write
  */
 async function generate(wasm, folder) {
-  const core = await loadCore({ wasm: await readFile(wasm) });
+  const core = await loadCore({ wasm: await readFile(wasm), random: (bytes) => void randomFillSync(bytes) }); // Node 18 has no global crypto
   const handle = core.open('');
   const { header } = core.call(handle, { command: 'manifest' });
   core.close(handle);

@@ -8,6 +8,7 @@
 //     });
 //
 // The core runs in this thread; a store is a folder, held by one process at a time.
+import { randomFillSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Sotto as Client, SottoError, parseLink } from './client.mjs';
 import { loadCore } from './core.mjs';
@@ -19,6 +20,9 @@ export { SottoError, parseLink };
 /** What the core calls its store within the account's folder. */
 const STORE = 'account';
 const WASM = new URL('../build/sotto.wasm', import.meta.url);
+
+/** Node 18 has no global `crypto`. @param {Uint8Array} bytes */
+const random = (bytes) => void randomFillSync(bytes);
 
 /** @type {Map<string, Promise<WebAssembly.Module>>} */
 const modules = new Map();
@@ -70,7 +74,7 @@ export class Sotto extends Client {
         const module = await compile(wasm);
         const files = store === '' ? null : await openFiles(store);
         try {
-          return { core: await loadCore({ wasm: module, log, ...(files === null ? {} : { files }) }), files };
+          return { core: await loadCore({ wasm: module, random, log, ...(files === null ? {} : { files }) }), files };
         } catch (error) {
           await files?.close();
           throw error;

@@ -1,9 +1,13 @@
 // One owner per account among tabs: chosen by a lock, spoken to over a channel, replaced when it goes or is taken over.
 // The channel is Node's own BroadcastChannel; the locks follow the Web Locks specification as far as they are used.
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { test } from 'node:test';
 import { SottoError } from '../../glue/error.mjs';
 import { Tabs } from '../../glue/tabs.mjs';
+
+// Every browser has it; Node 18 does not.
+if (globalThis.crypto === undefined) Object.defineProperty(globalThis, 'crypto', { value: webcrypto });
 
 /** navigator.locks of one origin: exclusive locks in order of request, with `signal` and `steal`. */
 function lockManager() {
