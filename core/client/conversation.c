@@ -154,7 +154,7 @@ err client_conversation(client *c, arena *a, int64_t id, conversation_view *out)
         TRY(arena_copy(a, span_of(c->clinic_name, c->clinic_name_size), &out->title));
     else
         TRY(directory_name(c, SPAN(subject_id), a, &out->title));
-    if (state != CONVERSATION_CREATING)
+    if (state == CONVERSATION_ACTIVE || state == CONVERSATION_BROKEN) /* else there is no group, or no longer */
         TRY(view_members(c, a, out));
     return view_unread_and_last(c, a, out);
 }

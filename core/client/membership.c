@@ -601,6 +601,8 @@ static err note_members(client *c, open_group *slot) {
             continue;
         if (patient && memcmp(subject_id, who.subject_id, ID_SIZE) != 0)
             return ERR_CERTIFICATE;
+        if (c->kind == CERTIFICATE_PATIENT && memcmp(c->subject_id, who.subject_id, ID_SIZE) != 0)
+            return ERR_CERTIFICATE; /* a patient is never among others' patients */
         patient = true;
         level = who.level;
         memcpy(subject_id, who.subject_id, ID_SIZE);

@@ -26,6 +26,9 @@ import { freePort } from './relay.mjs';
  * @typedef {Record<string, any>} InboxEvent as in server/PROTOCOL.md
  */
 
+/** So long an inbox without news takes at least, lest the client think it broken. */
+const NO_NEWS_MS = 1100;
+
 /** @param {unknown} value @param {number} [status] @returns {Answer} */
 export const json = (value, status = 200) => ({
   status,
@@ -44,6 +47,8 @@ export class HostileProxy {
   exchanges = [];
   /** @type {{ match: (asked: Asked) => boolean, rule: Rule }[]} */
   #rules = [];
+  /** @type {{ device: string, change: (events: InboxEvent[]) => InboxEvent[] }[]} */
+  #inboxes = [];
   #agent = new http.Agent({ keepAlive: true, maxSockets: Infinity });
   #server = http.createServer((request, response) => {
     this.#serve(request, response).catch(() => response.destroy());
@@ -92,7 +97,7 @@ export class HostileProxy {
     response.once('close', () => gone.abort());
     const forward = () => this.#forward(exchange, gone.signal);
     const found = this.#rules.find(({ match }) => match(exchange));
-    const answer = found === undefined ? await forward() : await found.rule(exchange, forward);
+    const answer = found === undefined ? await this.#changed(exchange, await forward()) : await found.rule(exchange, forward);
     if (answer === null) {
       response.destroy();
       return;
@@ -148,19 +153,28 @@ export class HostileProxy {
 
   /**
    * Rewrites what a device is told: `change` gets the events of each answer that has some, and gives those to deliver.
-   * An answer that is left without any is not given: the device is kept waiting with the next one.
+   * An answer that is left without any takes its time, as one does that has no news. Holds for the wait that is under way, too.
+   * Of several, each changes what the one before it made.
    * @param {string} device
-   * @param {(events: InboxEvent[]) => InboxEvent[] | Promise<InboxEvent[]>} change
+   * @param {(events: InboxEvent[]) => InboxEvent[]} change
    */
   inbox(device, change) {
-    return this.when({ method: 'GET', path: /^\/v1\/inbox$/, device }, async (_asked, forward) => {
-      const answer = await forward();
-      if (answer.status !== 200) return answer;
-      const page = JSON.parse(answer.body.toString());
-      if (page.events.length === 0) return answer;
-      const events = await change(page.events);
-      return { ...answer, body: Buffer.from(JSON.stringify({ ...page, events })) };
-    });
+    const entry = { device, change };
+    this.#inboxes.push(entry);
+    return () => {
+      this.#inboxes = this.#inboxes.filter((other) => other !== entry);
+    };
+  }
+
+  /** @param {Asked} asked @param {Answer} answer */
+  async #changed({ path, device }, answer) {
+    const entries = path === '/v1/inbox' ? this.#inboxes.filter((e) => e.device === device) : [];
+    if (entries.length === 0 || answer.status !== 200) return answer;
+    const page = JSON.parse(answer.body.toString());
+    if (page.events.length === 0) return answer;
+    const events = entries.reduce((list, { change }) => change(list), page.events);
+    if (events.length === 0) await new Promise((resolve) => setTimeout(resolve, NO_NEWS_MS));
+    return { ...answer, body: Buffer.from(JSON.stringify({ ...page, events })) };
   }
 
   /** What was asked so far, and answered. @param {{ method?: string, path?: RegExp, device?: string }} what */
