@@ -143,7 +143,7 @@ build/$(1)/libthird.a: $$($(1)_THIRD_OBJ)
 	@rm -f $$@
 	@$(7) qcs $$@ $$^
 
-$$(foreach d,base wire crypto mls,$$(eval build/$(1)/core/$$(d)/%.o: CORE_EXTRA = $$(if $$(filter wasm,$(1)),-Os)))
+$$(foreach d,base wire crypto mls,$$(eval build/$(1)/core/$$(d)/%.o: CORE_EXTRA = $$(if $$(filter wasm,$(1)),-O2)))
 
 build/$(1)/core/%.o: core/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
@@ -157,7 +157,8 @@ build/$(1)/libsotto.a: $$($(1)_CORE_OBJ)
 endef
 
 # -O1 for third-party code under ASan keeps the build of SQLite short; wasm: size for SQLite, speed for crypto (at -Os ChaCha20
-# falls from 635 to 73 MB/s). Our own code spends its time in libsodium and SQLite: -Oz, and -Os where MLS computes.
+# falls from 635 to 73 MB/s). Our own code spends its time in libsodium and SQLite: -Oz, and -O2 where MLS computes
+# (6 kB more than at -Os, gzipped, and 4 % faster messages).
 $(eval $(call build,native,$$(NATIVE_CC),$$(NATIVE_CC) $$(NATIVE_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
 $(eval $(call build,asan,$$(ASAN_CC),$$(ASAN_CC) $$(ASAN_OURS) $$(CLANG_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
 $(eval $(call build,fuzz,$$(FUZZ_CC),$$(FUZZ_CC) $$(ASAN_OURS) $$(CLANG_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))

@@ -16,6 +16,9 @@ static uint8_t kem_ciphertext[crypto_kem_xwing_CIPHERTEXTBYTES], shared[32];
 
 EXPORT int primitives_init(void);
 EXPORT int chacha20_difference(void);
+EXPORT int memory_difference(void);
+EXPORT uint8_t *primitives_seed(void);
+EXPORT int primitives_public_key(void);
 EXPORT int bench_seal(int size, int count);
 EXPORT int bench_sign(int size, int count);
 EXPORT int bench_verify(int size, int count);
@@ -37,6 +40,61 @@ int primitives_init(void) {
 
 /* See chacha20_first_difference(). */
 int chacha20_difference(void) { return chacha20_first_difference(); }
+
+/* Bytes are compared and set through volatile pointers, or the compiler would make memcpy of the loops. */
+static void number(volatile uint8_t *bytes, int n, int from) {
+    for (int i = 0; i < n; i++) {
+        bytes[i] = (uint8_t)(from + i * 7);
+    }
+}
+
+/* Whether `bytes` are numbers, but for those from `at` on, which are (value: -1) numbers from `source` on or all `value`. */
+static int holds(const volatile uint8_t *bytes, int n, int at, int size, int source, int value) {
+    for (int i = 0; i < n; i++) {
+        int changed = i >= at && i < at + size;
+        int expected = !changed ? i * 7 : value >= 0 ? value : (source + i - at) * 7;
+        if (bytes[i] != (uint8_t)expected) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* memcpy, memmove and memset of emscripten/runtime.c, up to lengths past the one from which the engine does the work:
+ * the first length that goes wrong, or -1. */
+int memory_difference(void) {
+    enum { ROOM = 640, MOST = 600 };
+    for (int n = 0; n <= MOST; n++) {
+        for (int shift = 0; shift <= 40; shift += shift < 18 ? 1 : 11) {
+            number(plain, ROOM, 0);
+            number(sealed, ROOM, 0);
+            memcpy(sealed + shift, plain + 3, (size_t)n);
+            if (!holds(sealed, ROOM, shift, n, 3, -1)) {
+                return n;
+            }
+            number(sealed, ROOM, 0);
+            memmove(sealed + shift, sealed + 5, (size_t)n);
+            if (!holds(sealed, ROOM, shift, n, 5, -1)) {
+                return n;
+            }
+            number(sealed, ROOM, 0);
+            memset(sealed + shift, 0xa5, (size_t)n);
+            if (!holds(sealed, ROOM, shift, n, 0, 0xa5)) {
+                return n;
+            }
+        }
+    }
+    return -1;
+}
+
+/* 32 bytes, in whose place primitives_public_key() puts the Ed25519 public key of that seed. */
+uint8_t *primitives_seed(void) { return key; }
+
+int primitives_public_key(void) {
+    int failed = crypto_sign_seed_keypair(sign_public, sign_secret, key);
+    memcpy(key, sign_public, sizeof key);
+    return failed;
+}
 
 int bench_seal(int size, int count) {
     int failed = 0;
