@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { ROOT, loadBench } from './support.mjs';
 
-const ROUNDS = 7;
-const ROUND_MS = 30;
+const ROUNDS = 15;
+const ROUND_MS = 15;
 
 const bench = await loadBench(readFileSync(`${ROOT}build/tests/bench.wasm`));
 
@@ -38,10 +38,24 @@ const counts = names.map((_, i) => {
   while (run(i, count) < ROUND_MS / 2 && count < bench.bench_most(i)) count *= 2;
   return Math.min(count, bench.bench_most(i));
 });
+/** @param {number} i nanoseconds an operation */
+const cost = (i) => (run(i, counts[i]) / counts[i]) * 1e6;
+const limits = names.map((_, i) => [bench.bench_limit(i, 0), bench.bench_limit(i, 1)]);
 /** @type {number[][]} */
 const results = names.map(() => []);
-// Round by round, so that what slows the machine for a while slows all alike.
+/** @type {number[][][]} */
+const parts = names.map(() => [[], []]);
 for (let round = 0; round < ROUNDS; round++) {
-  counts.forEach((count, i) => results[i].push((run(i, count) / count) * 1e6));
+  names.forEach((_, i) => {
+    const bounds = limits[i].map((limit) => (limit >= 0 ? cost(limit) : 0));
+    const own = cost(i);
+    results[i].push(own);
+    bounds.forEach((bound, whole) => parts[i][whole].push(bound / own));
+  });
 }
-for (const [i, name] of names.entries()) console.log([name, ...results[i].map((ns) => ns.toFixed(1))].join('\t'));
+names.forEach((name, i) => {
+  console.log([name, ...results[i].map((ns) => ns.toFixed(1))].join('\t'));
+  limits[i].forEach((limit, whole) => {
+    if (limit >= 0) console.log([`of ${whole ? 'whole' : 'limit'} ${name}`, ...parts[i][whole].map((part) => part.toFixed(3))].join('\t'));
+  });
+});

@@ -19,6 +19,7 @@ export function median(values) {
  * @property {() => number} bench_start
  * @property {() => number} bench_count
  * @property {(measure: number) => number} bench_name
+ * @property {(measure: number, whole: number) => number} bench_limit
  * @property {(measure: number) => number} bench_most
  * @property {(measure: number, count: number) => number} bench_prepare
  * @property {(measure: number, count: number) => number} bench_run
