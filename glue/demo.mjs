@@ -3,7 +3,6 @@
 // staff link and a patient link that work in a browser on this machine. A demo: the agent's PIN lies beside its store.
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { setDefaultResultOrder } from 'node:dns';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -159,8 +158,9 @@ async function main() {
   const options = parse();
   const name = LOCAL.includes(options.host) ? 'localhost' : options.host.includes(':') ? `[${options.host}]` : options.host;
   const origin = `http://${name}:${options.port}`;
-  // Node 18 tries only the first address of a name, and localhost's first may be ::1, where the relay does not listen.
-  setDefaultResultOrder('ipv4first');
+  // People get links to localhost, which every browser knows. This process asks by address: a minimal system has no
+  // /etc/hosts to look the name up in, and Node 18 tries only the first address of a name, which may be ::1.
+  const reach = name === 'localhost' ? `http://${options.host === '::1' ? '[::1]' : '127.0.0.1'}:${options.port}` : origin;
   await portMustBeFree(options.port, options.host);
   await mkdir(options.data, { recursive: true });
 
@@ -181,9 +181,9 @@ async function main() {
   /** @type {Sotto | undefined} */
   let sotto;
   try {
-    await healthy(origin, stop.signal);
+    await healthy(reach, stop.signal);
     if (!stop.signal.aborted) {
-      const agent = (sotto = await openClinic(options.data, origin));
+      const agent = (sotto = await openClinic(options.data, reach));
       agent.on('notice', ({ text }) => console.log(`notice: ${text}`));
       const links = Promise.all([
         issue(agent, { enrols: 'staff', check: 'none', ...STAFF }),
@@ -192,8 +192,8 @@ async function main() {
       links.catch(() => {});
       const made = await Promise.race([links, stopped]);
       if (Array.isArray(made)) {
-        console.log(`staff: ${made[0]}`);
-        console.log(`patient: ${made[1]}`);
+        console.log(`staff: ${made[0].replace(reach, origin)}`);
+        console.log(`patient: ${made[1].replace(reach, origin)}`);
         console.log(`date of birth of the demo patient: ${PATIENT.birth_date}`);
       }
     }
