@@ -102,10 +102,19 @@ double __wrap_strtod(const char *text, char **end) {
     return negative ? -value : value;
 }
 
-/* malloc asks here for a larger memory; 0 means refused. The bound is the module's own (MAXIMUM_MEMORY). */
+/* malloc asks here for a larger memory, a little at a time; 0 means refused. Growing is dear (the engine remaps, the host makes
+ * its views anew), pages not touched cost nothing: so it grows by an eighth, at most 4 MB. The bound is the module's own
+ * (MAXIMUM_MEMORY). */
 int __wrap_emscripten_resize_heap(size_t size) {
     size_t pages = (size + WASM_PAGE - 1) / WASM_PAGE, now = __builtin_wasm_memory_size(0);
-    return pages <= now || __builtin_wasm_memory_grow(0, pages - now) != SIZE_MAX;
+    if (pages <= now) {
+        return 1;
+    }
+    size_t ample = now + (now / 8 < 64 ? now / 8 : 64);
+    if (ample > pages && __builtin_wasm_memory_grow(0, ample - now) != SIZE_MAX) {
+        return 1;
+    }
+    return __builtin_wasm_memory_grow(0, pages - now) != SIZE_MAX;
 }
 
 /* Traps: the loader sees a WebAssembly.RuntimeError and takes the instance for dead. */

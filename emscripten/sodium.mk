@@ -107,4 +107,6 @@ SODIUM_WASM_CHACHA20_FLAGS := -mssse3 -DHAVE_EMMINTRIN_H=1 -DHAVE_TMMINTRIN_H=1
 # save 5 kB more and cost X-Wing a third of its speed.)
 SODIUM_WASM_MLKEM_FLAGS := -O2 -fno-unroll-loops
 # Argon2 begins with the portable variant until sodium_init() has chosen; only the wasm SIMD one would ever be chosen here.
-SODIUM_WASM_ARGON2_FLAGS := -Dargon2_fill_segment_ref=argon2_fill_segment_wasm32
+# Its memory is kept (emscripten/sodium/runtime.c).
+SODIUM_WASM_ARGON2_FLAGS := -Dargon2_fill_segment_ref=argon2_fill_segment_wasm32 \
+  -Dmalloc=argon2_malloc -Dfree=argon2_free

@@ -36,10 +36,9 @@ err hex_read(uint8_t *out, size_t size, span text) {
     return bad ? ERR_MALFORMED : OK;
 }
 
-/* RFC 4648 §5: A-Z a-z 0-9 - _ */
+/* RFC 4648 §5: A-Z a-z 0-9 - _. With each range the distance to the character changes. */
 static char base64url_digit(uint32_t v) {
-    return (char)((within(v, 0, 25) & ('A' + v)) | (within(v, 26, 51) & ('a' + v - 26)) |
-                  (within(v, 52, 61) & ('0' + v - 52)) | (within(v, 62, 62) & '-') | (within(v, 63, 63) & '_'));
+    return (char)(v + 'A' + (less(25, v) & 6) - (less(51, v) & 75) - (less(61, v) & 13) + (less(62, v) & 49));
 }
 
 static uint32_t base64url_value(uint32_t c, uint32_t *bad) {
@@ -50,14 +49,22 @@ static uint32_t base64url_value(uint32_t c, uint32_t *bad) {
 }
 
 void base64url_write(char *out, span bytes) {
-    uint32_t bits = 0, count = 0;
-    for (size_t i = 0; i < bytes.n; i++) {
-        bits = bits << 8 | bytes.p[i];
-        for (count += 8; count >= 6; count -= 6)
-            *out++ = base64url_digit(bits >> (count - 6) & 63);
+    size_t i = 0;
+    for (; bytes.n - i >= 3; i += 3, out += 4) {
+        uint32_t bits = (uint32_t)bytes.p[i] << 16 | (uint32_t)bytes.p[i + 1] << 8 | bytes.p[i + 2];
+        out[0] = base64url_digit(bits >> 18);
+        out[1] = base64url_digit(bits >> 12 & 63);
+        out[2] = base64url_digit(bits >> 6 & 63);
+        out[3] = base64url_digit(bits & 63);
     }
-    if (count > 0)
-        *out = base64url_digit(bits << (6 - count) & 63);
+    if (i == bytes.n)
+        return;
+    bool two = bytes.n - i == 2;
+    uint32_t bits = (uint32_t)bytes.p[i] << 8 | (two ? bytes.p[i + 1] : 0u);
+    out[0] = base64url_digit(bits >> 10);
+    out[1] = base64url_digit(bits >> 4 & 63);
+    if (two)
+        out[2] = base64url_digit(bits << 2 & 63);
 }
 
 char *base64url_text(arena *a, span bytes) {
@@ -73,17 +80,30 @@ err base64url_read(uint8_t *out, size_t size, span text) {
     /* One character left over holds 6 bits: no byte. */
     if (text.n % 4 == 1 || text.n / 4 * 3 + (text.n % 4 * 3) / 4 != size)
         return ERR_MALFORMED;
-    uint32_t bits = 0, count = 0, bad = 0;
-    for (size_t i = 0; i < text.n; i++) {
-        bits = bits << 6 | base64url_value(text.p[i], &bad);
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            *out++ = (uint8_t)(bits >> count);
-        }
+    uint32_t bad = 0, bits = 0;
+    size_t i = 0;
+    for (; text.n - i >= 4; i += 4, out += 3) {
+        uint32_t value[4];
+        for (size_t k = 0; k < 4; k++)
+            value[k] = base64url_value(text.p[i + k], &bad);
+        bits = value[0] << 18 | value[1] << 12 | value[2] << 6 | value[3];
+        out[0] = (uint8_t)(bits >> 16);
+        out[1] = (uint8_t)(bits >> 8);
+        out[2] = (uint8_t)bits;
     }
-    /* Spare bits that are not zero would give one value two spellings. */
-    bad |= bits & ((1u << count) - 1);
+    /* Two or three characters: one or two bytes, and spare bits. Not zero, they would give one value two spellings. */
+    size_t rest = text.n - i;
+    bits = 0;
+    for (; i < text.n; i++)
+        bits = bits << 6 | base64url_value(text.p[i], &bad);
+    if (rest == 3) {
+        out[0] = (uint8_t)(bits >> 10);
+        out[1] = (uint8_t)(bits >> 2);
+        bad |= bits & 3;
+    } else if (rest == 2) {
+        out[0] = (uint8_t)(bits >> 4);
+        bad |= bits & 15;
+    }
     return bad ? ERR_MALFORMED : OK;
 }
 

@@ -1,4 +1,4 @@
-/* random.h: fresh random bytes from the host. */
+/* random.h: fresh random bytes from the host. Up to 16 come out of some drawn ahead: nonces and ids, never keys. */
 #ifndef CRYPTO_RANDOM_H
 #define CRYPTO_RANDOM_H
 

@@ -209,6 +209,26 @@ static void labelled_functions_match_the_xwing_suites(void **state) {
 }
 
 /* KDFLabel built by hand at the steps of its lengths: a label with prefix of 0x3f and 0x40, contexts to 0x4000. */
+static void several_outputs_are_those_of_one_by_one(void **state) {
+    for (int i = 0; i < 2; i++) {
+        const suite *s = suite_find(i ? SUITE_XWING : SUITE_X25519);
+        uint8_t key[HASH_MAX], a[32], b[12], c[200], one[200];
+        random_bytes(key, sizeof key);
+        const labelled_output outputs[] = {{"key", a, sizeof a}, {"nonce", b, sizeof b}, {"secret", c, sizeof c}};
+        const span k = span_of(key, s->hash_size), context = span_text("context");
+        assert_ok(suite_expand_with_labels(s, k, context, outputs, 3));
+        for (size_t n = 0; n < 3; n++) {
+            assert_ok(suite_expand_with_label(s, k, outputs[n].label, context, one, outputs[n].n));
+            assert_memory_equal(one, outputs[n].out, outputs[n].n);
+        }
+        assert_ok(suite_derive_tree_secrets(s, k, 0x01020304, outputs, 3));
+        for (size_t n = 0; n < 3; n++) {
+            assert_ok(suite_derive_tree_secret(s, k, outputs[n].label, 0x01020304, one, outputs[n].n));
+            assert_memory_equal(one, outputs[n].out, outputs[n].n);
+        }
+    }
+}
+
 static void labels_of_every_size_of_length(void **state) {
     static const size_t contexts[] = {0, 0x3f, 0x40, 0x3fff, 0x4000, 20000};
     static uint8_t info[32768], context[20000];
@@ -484,6 +504,21 @@ static void random_bytes_are_the_hosts(void **state) {
     assert_int_equal(host_random_calls(), calls + 2);
 }
 
+static void short_random_bytes_are_drawn_ahead_and_given_once(void **state) {
+    uint8_t drawn[40][16];
+    unsigned long calls = host_random_calls();
+    for (size_t i = 0; i < 40; i++)
+        random_bytes(drawn[i], sizeof drawn[i]);
+    assert_true(host_random_calls() - calls <= 3);
+    for (size_t i = 0; i < 40; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(drawn[i], drawn[k], sizeof drawn[i]);
+    uint8_t key[32];
+    calls = host_random_calls();
+    random_bytes(key, sizeof key); /* a key is always fresh */
+    assert_int_equal(host_random_calls(), calls + 1);
+}
+
 static int start(void **state) {
     crypto_init();
     crypto_init(); /* again does nothing */
@@ -501,6 +536,7 @@ int main(void) {
         cmocka_unit_test(extract_and_derive_may_replace_their_input),
         cmocka_unit_test(labelled_functions_match_crypto_basics_of_suite_3),
         cmocka_unit_test(labelled_functions_match_the_xwing_suites),
+        cmocka_unit_test(several_outputs_are_those_of_one_by_one),
         cmocka_unit_test(labels_of_every_size_of_length),
         cmocka_unit_test(aead_matches_rfc_8439),
         cmocka_unit_test(aead_refuses_any_change_and_wipes),
@@ -513,6 +549,7 @@ int main(void) {
         cmocka_unit_test(x25519_points_of_low_order_are_refused),
         cmocka_unit_test(mlkem_coefficients_beyond_the_modulus_are_refused),
         cmocka_unit_test(random_bytes_are_the_hosts),
+        cmocka_unit_test(short_random_bytes_are_drawn_ahead_and_given_once),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
