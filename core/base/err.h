@@ -47,6 +47,9 @@
     X(ERR_REPLAY, STATE, 8, "replay", "this message's key was used already")                                           \
     X(ERR_PENDING_COMMIT, STATE, 9, "pending_commit", "a commit of one's own is waiting for its echo")                 \
     X(ERR_REMOVED, STATE, 10, "removed", "no longer a member of the group")                                            \
+    X(ERR_PSK, STATE, 11, "psk", "a pre-shared key that is needed is not known")                                       \
+    X(ERR_REINIT, STATE, 12, "reinit", "the group has ended: another takes its place")                                \
+    X(ERR_EPOCH_EXPIRED, STATE, 13, "epoch_expired", "came later than 7 days after its epoch ended")                   \
     X(ERR_STORE, STORE, 0, "store", "the store failed")                                                                \
     X(ERR_STORE_FULL, STORE, 1, "store_full", "the device's storage is full")                                          \
     X(ERR_STORE_BUSY, STORE, 2, "store_busy", "the store is open elsewhere")                                           \
@@ -58,6 +61,7 @@
     X(ERR_TOO_FAR_AHEAD, LIMIT, 2, "too_far_ahead", "more than 1024 generations ahead of the last one read")           \
     X(ERR_ARENA, LIMIT, 3, "arena", "more than a command may use in memory")                                           \
     X(ERR_TOO_SOON, LIMIT, 4, "too_soon", "too many tries: wait before the next")                                      \
+    X(ERR_KEY_DROPPED, LIMIT, 5, "key_dropped", "more than 256 messages of its sender were skipped since")             \
     X(ERR_HOST, HOST, 0, "host", "the machine failed")                                                                 \
     X(ERR_NO_MEMORY, HOST, 1, "no_memory", "out of memory")
 

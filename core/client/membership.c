@@ -300,7 +300,9 @@ static err create_group(client *c, int64_t conversation, const claimed *found) {
     TRY(groups_slot(c, conversation, &slot));
     group_host host = groups_host(slot);
     own_leaf_init(c, &leaf);
-    err e = group_create(&host, suite_find(SUITE_XWING), SPAN(id), &leaf.params, &c->scratch, &slot->group);
+    err e = group_create(&host,
+                         &(group_params){.suite = suite_find(SUITE_XWING), .group_id = SPAN(id), .leaf = &leaf.params},
+                         &c->scratch, &slot->group);
     if (e != OK) {
         *slot = (open_group){0};
         return e;

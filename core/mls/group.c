@@ -33,12 +33,17 @@ out:
 
 /* "epoch: 0; tree_hash: of the tree; confirmed_transcript_hash: zero-length; interim_transcript_hash: from the
  * confirmation tag over it; epoch secret: fresh random" */
-static err first_epoch(group *g, span id, arena *a) {
+static err first_epoch(group *g, const group_params *params, arena *a) {
     const suite *s = g->suite;
     uint8_t hash[HASH_MAX];
     TRY(ratchet_tree_root_hash(&g->tree, hash));
     group_context context = {
-        .version = MLS_VERSION, .cipher_suite = s->id, .group_id = id, .tree_hash = span_of(hash, s->hash_size)};
+        .version = MLS_VERSION,
+        .cipher_suite = s->id,
+        .group_id = params->group_id,
+        .tree_hash = span_of(hash, s->hash_size),
+        .extensions = params->extensions,
+    };
     span encoded;
     TRY(WIRE_ENCODE(a, wire_group_context, &context, &encoded));
     TRY(OWNED_DECODE(encoded, wire_group_context, group_context, a, &g->context));
@@ -53,12 +58,12 @@ static err first_epoch(group *g, span id, arena *a) {
     return transcript_interim(s, SPAN_NONE, span_of(g->confirmation_tag, s->hash_size), g->interim);
 }
 
-err group_create(const group_host *host, const suite *s, span id, const leaf_params *leaf, arena *a, group **out) {
+err group_create(const group_host *host, const group_params *params, arena *a, group **out) {
     group *g;
-    TRY(group_new(host, s, leaf->signer, &g));
+    TRY(group_new(host, params->suite, params->leaf->signer, &g));
     err e;
-    TRY_OUT(first_leaf(g, leaf, a));
-    TRY_OUT(first_epoch(g, id, a));
+    TRY_OUT(first_leaf(g, params->leaf, a));
+    TRY_OUT(first_epoch(g, params, a));
     TRY_OUT(group_store_new(g, a));
     *out = g;
     g = NULL;
@@ -141,7 +146,8 @@ static err propose(group *g, const proposal *p, const uint8_t *key, arena *a, sp
     return group_add_proposal(g, reference, g->own_leaf, encoded, key, a);
 }
 
-err group_propose_update(group *g, arena *a, span *message) {
+err group_propose_update(group *g, const leaf_params *leaf, arena *a, span *message) {
+    (void)leaf;
     if (g->removed)
         return ERR_REMOVED;
     const leaf_node *own;

@@ -219,7 +219,8 @@ static int pair_start(pair *p) {
     commit_output out;
     staged_commit *staged;
     MUST(side_begin(a));
-    MUST(group_create(&a->host, s, span_text("bench"), &leaf_a, &scratch, &a->group));
+    MUST(group_create(&a->host, &(group_params){.suite = s, .group_id = span_text("bench"), .leaf = &leaf_a}, &scratch,
+                      &a->group));
     MUST(key_package_create(s, &leaf_b, false, &scratch, &key_package, &secrets));
     MUST(group_stage_commit(a->group, &(commit_params){.adds = &key_package, .add_count = 1}, &scratch, &out, &staged));
     MUST(group_merge_commit(a->group, staged, &scratch));

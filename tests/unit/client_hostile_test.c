@@ -745,7 +745,9 @@ static void a_group_of_an_insiders_making(void **state) {
         group_close(w.insider.group);
         make_leaf(&leaf, subject_of(&w.insider), &w.insider.key, encoded_chain(&w.insider));
         uint8_t id[GROUP_ID_SIZE] = {9};
-        assert_ok(group_create(&loose_host, suite_find(SUITE_XWING), SPAN(id), &leaf.params, &heap, &w.insider.group));
+        assert_ok(group_create(
+            &loose_host, &(group_params){.suite = suite_find(SUITE_XWING), .group_id = SPAN(id), .leaf = &leaf.params},
+            &heap, &w.insider.group));
         commit_params params = {.adds = packages, .add_count = count, .force_path = true};
         assert_ok(group_stage_commit(w.insider.group, &params, &heap, &out, &staged));
         group_drop_commit(w.insider.group, staged);
@@ -811,7 +813,7 @@ static void a_proposal_for_a_message(void **state) {
     deliver(&w, "message", &w.insider, message);
     assert_told(&w, "altered");
     w.told_count = 0;
-    assert_ok(group_propose_update(w.insider.group, &heap, &message));
+    assert_ok(group_propose_update(w.insider.group, NULL, &heap, &message));
     deliver(&w, "commit", &w.insider, message);
     assert_told(&w, "altered");
     forget_world(&w);

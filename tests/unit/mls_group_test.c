@@ -616,7 +616,7 @@ static void proposals_are_committed_by_reference(void **state) {
     party_open(&p, 4);
     span update, removal;
     incoming in;
-    assert_ok(group_propose_update(p.m[1].group, &p.m[1].arena, &update));
+    assert_ok(group_propose_update(p.m[1].group, NULL, &p.m[1].arena, &update));
     assert_ok(group_propose_remove(p.m[2].group, 3, &p.m[2].arena, &removal));
     update = keep(update);
     removal = keep(removal);
@@ -649,7 +649,7 @@ static void of_update_and_remove_of_one_member_we_commit_the_remove(void **state
     party_open(&p, 3);
     span update;
     incoming in;
-    assert_ok(group_propose_update(p.m[2].group, &p.m[2].arena, &update));
+    assert_ok(group_propose_update(p.m[2].group, NULL, &p.m[2].arena, &update));
     for (size_t i = 0; i < 2; i++)
         assert_ok(group_process(p.m[i].group, update, &p.m[i].arena, &in));
     uint32_t leaf = 2;
@@ -813,7 +813,7 @@ static void update_and_remove_of_one_member_in_one_commit_are_refused(void **sta
     party_open(&p, 3);
     span update;
     incoming in;
-    assert_ok(group_propose_update(p.m[2].group, &p.m[2].arena, &update));
+    assert_ok(group_propose_update(p.m[2].group, NULL, &p.m[2].arena, &update));
     for (size_t i = 0; i < 2; i++)
         assert_ok(group_process(p.m[i].group, update, &p.m[i].arena, &in));
     span reference = span_of(p.m[0].group->proposals[0].reference, suite_under_test->hash_size);
@@ -933,7 +933,7 @@ static void check_leaf_sees_every_leaf_that_enters(void **state) {
     incoming in;
     span update;
     leaves_seen = replacements_seen = 0;
-    assert_ok(group_propose_update(p.m[2].group, &p.m[2].arena, &update));
+    assert_ok(group_propose_update(p.m[2].group, NULL, &p.m[2].arena, &update));
     assert_ok(group_process(p.m[1].group, update, &p.m[1].arena, &in));
     assert_int_equal(replacements_seen, 1);
     party_close(&p);
@@ -964,7 +964,7 @@ static void check_leaf_refuses_add_join_update_and_path(void **state) {
     assert_ok(group_stage_commit(p.m[0].group, &(commit_params){.force_path = true}, &p.m[0].arena, &out, &staged));
     assert_err(group_process(p.m[1].group, out.commit, &p.m[1].arena, &in), ERR_CERTIFICATE);
     group_drop_commit(p.m[0].group, staged);
-    assert_ok(group_propose_update(p.m[0].group, &p.m[0].arena, &update));
+    assert_ok(group_propose_update(p.m[0].group, NULL, &p.m[0].arena, &update));
     assert_err(group_process(p.m[1].group, update, &p.m[1].arena, &in), ERR_CERTIFICATE);
     assert_true(memory_records_equal(&before, &p.m[1].records));
     member_make_key_package(&p.m[4]);
@@ -1135,7 +1135,7 @@ static void starved_of_memory_a_message_or_proposal_changes_nothing(void **state
     starve(&p.m[1], step_read, message);
     p.m[2].in_memory = true;
     starve(&p.m[2], step_read, message);
-    assert_ok(group_propose_update(p.m[0].group, &p.m[0].arena, &update));
+    assert_ok(group_propose_update(p.m[0].group, NULL, &p.m[0].arena, &update));
     starve(&p.m[1], step_read, update);
     assert_int_equal(p.m[1].group->proposal_count, 1);
     assert_int_equal(memory_records_of_kind(&p.m[1].records, RECORD_PROPOSAL), 1);

@@ -131,7 +131,7 @@ static void step_propose(session *s) {
     if (size(s) > 4 && pick(4) == 0)
         assert_ok(group_propose_remove(from->group, group_own_leaf(any_member(s)->group), &from->arena, &message));
     else
-        assert_ok(group_propose_update(from->group, &from->arena, &message));
+        assert_ok(group_propose_update(from->group, NULL, &from->arena, &message));
     for (size_t i = 0; i < MEMBERS; i++) {
         member *m = &s->members[i];
         incoming in;

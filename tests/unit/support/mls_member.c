@@ -57,7 +57,8 @@ void member_create_group(member *m, const char *id) {
     if (m->in_memory)
         m->host.records = (group_records){0};
     leaf_params leaf = member_leaf(m);
-    MUST(group_create(&m->host, m->suite, span_text(id), &leaf, &m->arena, &m->group));
+    MUST(group_create(&m->host, &(group_params){.suite = m->suite, .group_id = span_text(id), .leaf = &leaf}, &m->arena,
+                      &m->group));
     member_reset(m);
 }
 
