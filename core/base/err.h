@@ -48,7 +48,7 @@
     X(ERR_PENDING_COMMIT, STATE, 9, "pending_commit", "a commit of one's own is waiting for its echo")                 \
     X(ERR_REMOVED, STATE, 10, "removed", "no longer a member of the group")                                            \
     X(ERR_PSK, STATE, 11, "psk", "a pre-shared key that is needed is not known")                                       \
-    X(ERR_REINIT, STATE, 12, "reinit", "the group has ended: another takes its place")                                \
+    X(ERR_REINIT, STATE, 12, "reinit", "the group has ended: another takes its place")                                 \
     X(ERR_EPOCH_EXPIRED, STATE, 13, "epoch_expired", "came later than 7 days after its epoch ended")                   \
     X(ERR_STORE, STORE, 0, "store", "the store failed")                                                                \
     X(ERR_STORE_FULL, STORE, 1, "store_full", "the device's storage is full")                                          \
