@@ -171,7 +171,8 @@ $(eval $(call build,wasm,$$(WASM_CC),$$(WASM_CC) $$(CLANG_SHADOW),$$(SODIUM_WASM
 RELAY_THIRD_OBJ := $(native_SODIUM_OBJ) $(patsubst %,build/native/third/sodium/%.o,$(SODIUM_RANDOM_FILES)) \
   build/native/third/sqlite3_unix.o build/native/third/cJSON.o
 RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
-RELAY_LIBS = $(shell pkg-config --libs libwebsockets libcrypto) -lm
+RELAY_INCLUDES = $(shell pkg-config --cflags libpq)
+RELAY_LIBS = $(shell pkg-config --libs libwebsockets libcrypto libpq) -lm
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -183,7 +184,7 @@ build/native/librelaythird.a: $(RELAY_THIRD_OBJ)
 
 build/native/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 	@mkdir -p $(@D)
-	$(call run,CC) $(NATIVE_CC) $(NATIVE_SHADOW) $(OUR_FLAGS) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
+	$(call run,CC) $(NATIVE_CC) $(NATIVE_SHADOW) $(OUR_FLAGS) $(RELAY_INCLUDES) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
 
 build/sotto-relay: $(RELAY_OBJ) build/native/librelaythird.a
 	$(call run,LINK) $(NATIVE_CC) -o $@ $^ $(RELAY_LIBS)
@@ -192,7 +193,7 @@ build/sotto-relay: $(RELAY_OBJ) build/native/librelaythird.a
 RELAY_ASAN_OBJ := $(RELAY_SRC:%.c=build/asan/%.o)
 build/asan/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $(STAMPS)/test-packages
 	@mkdir -p $(@D)
-	$(call run,CC) $(ASAN_CC) $(ASAN_OURS) $(CLANG_SHADOW) $(OUR_FLAGS) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
+	$(call run,CC) $(ASAN_CC) $(ASAN_OURS) $(CLANG_SHADOW) $(OUR_FLAGS) $(RELAY_INCLUDES) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
 
 build/asan/sotto-relay: $(RELAY_ASAN_OBJ) build/native/librelaythird.a
 	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ $(RELAY_LIBS)
@@ -214,7 +215,7 @@ build/$(1)/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
   $$(filter-out %/main.o %/http_front.o,$$(RELAY_SRC:%.c=build/$(1)/%.o)) build/native/librelaythird.a
 	@mkdir -p $$(@D)
-	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lm
+	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lpq -lm
 
 $$(filter-out $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o $$($(1)_SUPPORT_OBJ) build/$(1)/libsotto.a build/$(1)/libthird.a
 	@mkdir -p $$(@D)
@@ -320,7 +321,7 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan vectors node e2e lint format fuzz bench conformance dist clean
+.PHONY: help run native wasm web test check unit asan vectors node postgres e2e lint format fuzz bench conformance dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -343,7 +344,7 @@ E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
 
 test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(VECTORS_BIN) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
-	$(TEST_RUN) lint unit asan vectors node e2e
+	$(TEST_RUN) lint unit asan vectors node postgres e2e
 
 check: $(STAMPS)/test-packages $(UNIT_BIN) $(NODE_NEEDS) ## the fast ones: C and Node
 	$(TEST_RUN) unit node
@@ -359,6 +360,9 @@ vectors: $(VECTORS_BIN) ## the official MLS vectors, native and in wasm (VECTORS
 
 node: $(NODE_NEEDS)
 	$(TEST_RUN) node
+
+postgres: $(NODE_NEEDS) $(STAMPS)/test-packages ## the relay's tests over a real PostgreSQL
+	$(TEST_RUN) postgres
 
 e2e: $(E2E_NEEDS) ## the pages in headless Chromium
 	$(TEST_RUN) e2e

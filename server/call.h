@@ -96,6 +96,7 @@ void event_store(call *c, int64_t seq, int64_t waiting, const event *e);
 /* Takes everything up to `after` out of a device's inbox, and bodies that nobody waits for any more. */
 void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
 void wake_device(call *c, const uint8_t device[ID_SIZE]);
+bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
 int64_t clinic_sequence(call *c);
 
 enum invitation_state { INVITATION_OPEN = 0, INVITATION_USED = 1, INVITATION_LOCKED = 2, INVITATION_WITHDRAWN = 3 };

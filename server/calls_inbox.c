@@ -21,22 +21,20 @@ int64_t event_next(call *c) {
     return seq;
 }
 
-void wake_device(call *c, const uint8_t device[ID_SIZE]) {
-    relay_wakes_list *list = &c->relay->wakes;
+bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]) {
     if (list->n == list->room) {
         size_t room = list->room ? list->room * 2 : 256;
         wake *p = realloc(list->p, room * sizeof *p);
-        if (p == NULL) {
-            c->over_wakes = true;
-            return;
-        }
+        if (p == NULL)
+            return false;
         list->p = p;
         list->room = room;
     }
-    memcpy(list->p[list->n].clinic, c->clinic, ID_SIZE);
-    memcpy(list->p[list->n].device, device, ID_SIZE);
-    list->n++;
+    memcpy(list->p[list->n++].device, device, ID_SIZE);
+    return true;
 }
+
+void wake_device(call *c, const uint8_t device[ID_SIZE]) { c->over_wakes |= !wakes_add(&c->relay->wakes, device); }
 
 /* Wakes each device that an INSERT … RETURNING device gave something to. */
 static int64_t wake_all(call *c, db_rows r) {

@@ -30,6 +30,11 @@ void db_rollback(db *d) {
     d->error = OK;
 }
 
+void db_lock(db *d, span clinic) {
+    if (d->error == OK && d->driver->lock != NULL)
+        stick(d, d->driver->lock(d, clinic));
+}
+
 void db_savepoint(db *d) {
     if (d->error == OK)
         stick(d, d->driver->savepoint(d));
@@ -41,6 +46,18 @@ void db_release(db *d) {
 }
 
 void db_rollback_to(db *d) { d->error = d->driver->rollback_to(d); }
+
+void db_notify(db *d, span bytes) {
+    if (d->error == OK && d->driver->notify != NULL)
+        stick(d, d->driver->notify(d, bytes));
+}
+
+int db_descriptor(db *d) { return d->driver->descriptor != NULL ? d->driver->descriptor(d) : -1; }
+
+bool db_heard(db *d, uint8_t bytes[NOTIFY_MAX], size_t *n, bool *missed) {
+    *missed = false;
+    return d->driver->heard != NULL && d->driver->heard(d, bytes, n, missed);
+}
 
 db_rows db_query_values(db *d, const char *sql, const db_value *values, size_t n) {
     db_rows r = {.db = d};

@@ -32,6 +32,7 @@ typedef struct db_rows {
 /* A driver: what lies beneath. `sql` is a static string, so that its address can name a prepared statement. */
 typedef struct db_driver {
     err (*begin)(db *);
+    err (*lock)(db *, span clinic); /* NULL: a transaction has the whole database to itself */
     err (*commit)(db *);
     void (*rollback)(db *);
     err (*savepoint)(db *);
@@ -44,6 +45,10 @@ typedef struct db_driver {
     bool (*is_null)(void *statement, int column);
     void (*end)(db *, void *statement);
     int64_t (*changes)(db *);
+    /* NULL, all three: nobody shares this database. */
+    err (*notify)(db *, span bytes);
+    int (*descriptor)(db *);
+    bool (*heard)(db *, uint8_t *bytes, size_t *n, bool *missed);
     void (*close)(db *);
 } db_driver;
 
@@ -52,14 +57,19 @@ struct db {
     err error; /* sticks */
 };
 
-/* Opens or makes the database and brings its schema up to date. Says on stderr what is wrong. */
+/* Opens or makes the database and brings its schema up to date; read-only, it must be up to date. Says on stderr what is wrong.
+ * The address is libpq's (postgres://…); what it leaves out comes from libpq's environment, a password best from PGPASSFILE. */
 MUST_USE err db_open_sqlite(const char *path, bool read_only, db **out);
+MUST_USE err db_open_postgres(const char *url, bool read_only, db **out);
 void db_close(db *d);
 
 /* ERR_STORE_FULL, ERR_STORE or another of the class. */
 MUST_USE err db_begin(db *d);
 MUST_USE err db_commit(db *d);
 void db_rollback(db *d);
+/* Until the transaction ends, no other one that asks for this clinic goes on: what is read of it afterwards stays true, also where
+ * several relays share the database. */
+void db_lock(db *d, span clinic);
 /* One savepoint at a time inside the transaction. */
 void db_savepoint(db *d);
 void db_release(db *d);
@@ -71,6 +81,16 @@ static inline bool db_failed(const db *d) { return d->error != OK; }
 int64_t db_run_values(db *d, const char *sql, const db_value *values, size_t n);
 #define DB_COUNT(...) (sizeof((db_value[]){__VA_ARGS__}) / sizeof(db_value))
 #define DB_RUN(d, sql, ...) db_run_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+
+/* ---- others who share the database. */
+#define NOTIFY_MAX 3840 /* PostgreSQL's payload is below 8000 bytes, and ours travels in hexadecimal */
+/* Tells them, when the transaction is committed. At most NOTIFY_MAX bytes. */
+void db_notify(db *d, span bytes);
+/* Readable when somebody else has told something, or the connection broke; -1: nobody shares it. Changes with the connection. */
+int db_descriptor(db *d);
+/* The next thing told; false: none. *missed: since the last call the connection was lost for a while, and what was told then
+ * with it. Outside a transaction; makes a broken connection anew. */
+bool db_heard(db *d, uint8_t bytes[NOTIFY_MAX], size_t *n, bool *missed);
 
 db_rows db_query_values(db *d, const char *sql, const db_value *values, size_t n);
 #define DB_QUERY(d, sql, ...) db_query_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))

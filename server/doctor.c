@@ -5,7 +5,6 @@
 #include <sodium/crypto_hash_sha256.h>
 
 #include "base/text.h"
-#include "db.h"
 #include "schema.h"
 
 #define COLUMNS_MAX 16
@@ -50,9 +49,7 @@ static err look_at(db *d, const char *table, const char *query) {
     return d->error;
 }
 
-err doctor_run(const char *database) {
-    db *d = NULL;
-    TRY(db_open_sqlite(database, true, &d));
+err doctor_run(db *d) {
     err e = db_begin(d);
     printf("{\"schema\":%d,\"tables\":{", SCHEMA_VERSION);
     for (size_t i = 0; SCHEMA_TABLES[i][0] != NULL && e == OK; i++) {
@@ -62,6 +59,5 @@ err doctor_run(const char *database) {
     }
     printf("}}\n");
     db_rollback(d);
-    db_close(d);
     return e;
 }

@@ -6,6 +6,7 @@
 #include "http_front.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #define HEAD_SIZE 4096 /* of an answer; ours need 1 KiB */
 #define TICK_MS 250
 #define TIDY_MS 10000
+#define HEAR_MS 1000
 #define SUMMARY_MS 60000
 #define ADDRESS_BUCKETS 4096
 
@@ -84,6 +86,8 @@ struct front {
     int64_t tidy_ms, summary_ms;
     uint64_t answers[6], batches, batched;
     bool stopped;
+    struct lws *others; /* watches relay_descriptor; NULL: to be watched anew */
+    int64_t hear_ms;
 };
 
 static volatile sig_atomic_t stop_asked;
@@ -601,21 +605,38 @@ static void park(front *f, conn *c) {
     }
 }
 
+/* There may be something for one who waits. */
+static void look_again(front *f, conn *c, int64_t now) {
+    if (c->state == CONN_STREAMING) {
+        c->stream_woken = true;
+        lws_callback_on_writable(c->wsi);
+    } else if (c->state == CONN_WAITING && relay_inbox_answer(f->relay, &c->waiter.wait, false, now, &c->response)) {
+        waits_remove(&f->waits, &c->waiter);
+        begin_writing(c);
+    }
+}
+
 static void wake_waiting(front *f, int64_t now) {
     size_t n;
     const wake *w = relay_wakes(f->relay, &n);
     for (size_t i = 0; i < n; i++) {
         for (waiter *e = waits_of(&f->waits, w[i].device), *next; e != NULL; e = next) {
-            conn *c = lws_container_of(e, conn, waiter);
             next = waits_next(e);
-            if (c->state == CONN_STREAMING) {
-                c->stream_woken = true;
-                lws_callback_on_writable(c->wsi);
-            } else if (c->state == CONN_WAITING && relay_inbox_answer(f->relay, &e->wait, false, now, &c->response)) {
-                waits_remove(&f->waits, e);
-                begin_writing(c);
-            }
+            look_again(f, lws_container_of(e, conn, waiter), now);
         }
+    }
+}
+
+/* What other relays wrote. */
+static void hear_others(front *f) {
+    int64_t now = clock_now_ms();
+    bool missed = relay_hear(f->relay);
+    if (missed || relay_descriptor(f->relay) < 0)
+        f->others = NULL;
+    wake_waiting(f, now);
+    for (conn *c = missed ? f->all : NULL, *next; c != NULL; c = next) {
+        next = c->next;
+        look_again(f, c, now);
     }
 }
 
@@ -762,6 +783,10 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     front *f = context != NULL ? lws_context_user(context) : NULL;
     conn *c;
     switch (reason) {
+    case LWS_CALLBACK_RAW_RX_FILE:
+        if (wsi == f->others)
+            hear_others(f);
+        return wsi == f->others ? 0 : -1; /* of a connection that broke */
     case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: return may_connect(f, (int)(intptr_t)in) ? 0 : 1;
     case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED: conn_new(f, wsi); return 0;
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: /* no WebSockets */
@@ -781,6 +806,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 }
 
 /* ---- time */
+
+static const struct lws_protocols PROTOCOLS[] = {{.name = "http", .callback = callback}, {.name = NULL}};
 
 static void tick_conn(front *f, conn *c, int64_t now) {
     if (c->state == CONN_STREAMING && (now >= c->stream_end_ms || f->drain_ms != 0)) {
@@ -813,6 +840,17 @@ static void summary(front *f) {
     f->batches = f->batched = 0;
 }
 
+/* The library closes what it watches, so it gets a duplicate; one of a connection that broke reads its end and goes. */
+static void watch_others(front *f) {
+    int descriptor = relay_descriptor(f->relay);
+    if (f->others != NULL || descriptor < 0)
+        return;
+    lws_sock_file_fd_type fd = {.filefd = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)};
+    struct lws_vhost *vhost = lws_get_vhost_by_name(f->context, "default");
+    if (fd.filefd >= 0 && vhost != NULL)
+        f->others = lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, fd, PROTOCOLS[0].name, NULL);
+}
+
 static void on_tick(lws_sorted_usec_list_t *list) {
     front *f = lws_container_of(list, front, tick);
     int64_t now = clock_now_ms();
@@ -826,6 +864,11 @@ static void on_tick(lws_sorted_usec_list_t *list) {
     }
     if (f->drain_ms != 0 && (f->connections == 0 || now >= f->drain_ms))
         f->stopped = true;
+    if (now >= f->hear_ms) {
+        f->hear_ms = now + HEAR_MS;
+        hear_others(f);
+        watch_others(f);
+    }
     if (now >= f->tidy_ms) {
         f->tidy_ms = now + TIDY_MS;
         relay_tidy(f->relay, now);
@@ -838,8 +881,6 @@ static void on_tick(lws_sorted_usec_list_t *list) {
 }
 
 /* ---- the loop */
-
-static const struct lws_protocols PROTOCOLS[] = {{.name = "http", .callback = callback}, {.name = NULL}};
 
 static err listen_on(front *f) {
     const front_options *o = f->options;

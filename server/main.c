@@ -18,8 +18,11 @@
 #include "relay.h"
 
 static const char USAGE[] =
-    "usage: sotto-relay serve --data DIR [options]   serve clinics from one data directory\n"
-    "       sotto-relay doctor --data DIR            say what is in it, as JSON; also while a relay serves it\n"
+    "usage: sotto-relay serve DATABASE [options]   serve clinics\n"
+    "       sotto-relay doctor DATABASE            say what is in it, as JSON; also while a relay serves it\n"
+    "DATABASE is one of\n"
+    "  --data DIR           a directory of the relay's own (SQLite)\n"
+    "  --db postgres://…    a PostgreSQL server, 15 or newer; several relays may share it\n"
     "\n"
     "  --host ADDRESS       listen there (127.0.0.1; 0.0.0.0 for everywhere)\n"
     "  --port N             listen there (8080; 0: any free one, see the line event=listening)\n"
@@ -33,7 +36,7 @@ static const char USAGE[] =
     "  --log debug|info|warning|error  (info)\n";
 
 typedef struct options {
-    const char *data;
+    const char *data, *db; /* one of them */
     relay_options relay;
     front_options front;
 } options;
@@ -70,6 +73,8 @@ static bool option(options *o, const char *name, const char *value) {
     bool good = true;
     if (strcmp(name, "--data") == 0)
         o->data = value;
+    else if (strcmp(name, "--db") == 0)
+        o->db = value;
     else if (strcmp(name, "--host") == 0)
         o->front.host = value;
     else if (strcmp(name, "--static") == 0)
@@ -124,26 +129,44 @@ static void raise_descriptor_limit(void) {
     (void)setrlimit(RLIMIT_NOFILE, &l);
 }
 
-static int serve(const options *o) {
+static err open_database(const options *o, bool read_only, db **out) {
     char path[PATH_MAX];
+    if (o->db != NULL)
+        return db_open_postgres(o->db, read_only, out);
+    if (snprintf(path, sizeof path, "%s/relay.db", o->data) >= (int)sizeof path)
+        return ERR_TOO_LARGE;
+    return db_open_sqlite(path, read_only, out);
+}
+
+static int serve(const options *o) {
     db *d = NULL;
     relay *r = NULL;
     raise_descriptor_limit();
-    int lock = take_folder(o->data);
-    if (lock < 0 || snprintf(path, sizeof path, "%s/relay.db", o->data) >= (int)sizeof path)
+    int lock = o->data != NULL ? take_folder(o->data) : -1;
+    if (o->data != NULL && lock < 0)
         return 1;
-    err e = db_open_sqlite(path, false, &d);
+    err e = open_database(o, false, &d);
     if (e == OK)
         e = relay_open(d, &o->relay, &r);
     if (e == OK)
         e = front_serve(r, &o->front);
     relay_close(r);
     db_close(d);
-    (void)close(lock);
+    if (lock >= 0)
+        (void)close(lock);
     if (e != OK)
         log_line(LOG_ERROR, "event=stop error=%s message=\"%s\"", err_name(e), err_text(e));
     else
         log_line(LOG_INFO, "event=stop");
+    return e == OK ? 0 : 1;
+}
+
+static int doctor(const options *o) {
+    db *d = NULL;
+    err e = open_database(o, true, &d);
+    if (e == OK)
+        e = doctor_run(d);
+    db_close(d);
     return e == OK ? 0 : 1;
 }
 
@@ -161,15 +184,11 @@ int main(int argc, char **argv) {
             return usage();
         }
     }
-    if (o.data == NULL)
+    if ((o.data == NULL) == (o.db == NULL))
         return usage();
     if (strcmp(argv[1], "serve") == 0)
         return serve(&o);
-    if (strcmp(argv[1], "doctor") == 0) {
-        char path[PATH_MAX];
-        if (snprintf(path, sizeof path, "%s/relay.db", o.data) >= (int)sizeof path)
-            return 1;
-        return doctor_run(path) == OK ? 0 : 1;
-    }
+    if (strcmp(argv[1], "doctor") == 0)
+        return doctor(&o);
     return usage();
 }

@@ -172,6 +172,7 @@ bool chain_verify(call *c, const certificate_chain *chain) {
 /* ---- who asks */
 
 static bool find_clinic(call *c) {
+    db_lock(c->db, SPAN(c->clinic));
     db_rows r = DB_QUERY(c->db, "SELECT root_key FROM clinics WHERE clinic = $1", db_id(c->clinic));
     bool found = db_next(&r);
     if (found)
@@ -507,7 +508,40 @@ bool relay_batch_begin(relay *r, int64_t now_ms) {
     return db_begin(r->db) == OK;
 }
 
+/* Relays that share the database are told in the same transaction. Which clinic it is they need not know: a wake-up only makes
+ * them look. */
+static void tell_others(relay *r) {
+    uint8_t told[NOTIFY_MAX];
+    size_t n = 0;
+    if (relay_descriptor(r) < 0)
+        return;
+    for (size_t i = 0; i < r->wakes.n; i++) {
+        memcpy(told + n, r->wakes.p[i].device, ID_SIZE);
+        n += ID_SIZE;
+        if (n + ID_SIZE > sizeof told || i + 1 == r->wakes.n) {
+            db_notify(r->db, span_of(told, n));
+            n = 0;
+        }
+    }
+}
+
+int relay_descriptor(relay *r) { return db_descriptor(r->db); }
+
+bool relay_hear(relay *r) {
+    uint8_t told[NOTIFY_MAX];
+    size_t n = 0;
+    bool missed = false, any_missed = false;
+    r->wakes.n = 0;
+    while (db_heard(r->db, told, &n, &missed)) {
+        any_missed |= missed;
+        for (size_t i = 0; i + ID_SIZE <= n; i += ID_SIZE)
+            any_missed |= !wakes_add(&r->wakes, told + i);
+    }
+    return any_missed || missed;
+}
+
 bool relay_batch_end(relay *r) {
+    tell_others(r);
     if (db_commit(r->db) == OK)
         return true;
     r->wakes.n = 0;

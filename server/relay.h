@@ -33,9 +33,15 @@ void relay_unavailable(response *rs);
 
 /* Devices that got something in the last batch, some perhaps more than once. Valid until the next batch begins. */
 typedef struct wake {
-    uint8_t clinic[ID_SIZE], device[ID_SIZE];
+    uint8_t device[ID_SIZE];
 } wake;
 const wake *relay_wakes(const relay *r, size_t *count);
+
+/* Other relays on the same database. The descriptor is readable when one of them may have something for a device that waits here
+ * (-1: there are no others); it changes when the database was gone. relay_hear takes that in, outside a batch, and fills
+ * relay_wakes; true: something was missed, so everybody who waits must be looked at. To be called every second or so besides. */
+int relay_descriptor(relay *r);
+bool relay_hear(relay *r);
 
 /* Outside a batch. Answers a parked inbox: true when there is something to say, or `last` asks for an answer anyhow. */
 bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs);

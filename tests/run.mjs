@@ -72,6 +72,11 @@ const suites = {
   asan: () => unitPrograms('build/asan/bin', 'asan'),
   vectors: ({ vectors }) => [{ name: 'vectors', command: [process.execPath, 'tests/vectors/run.mjs', vectors] }],
   node: () => nodePrograms('tests/node'),
+  // The relay's own tests again, over the other database.
+  postgres: () =>
+    nodePrograms('tests/node')
+      .filter(({ name }) => /relay-(calls|durability|malformed)\.test/.test(name))
+      .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
   e2e: () => nodePrograms('tests/e2e'),
 };
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { CONTENT, Clinic, RelayProcess, b64u, problemName, privateMessage, sleep } from './support/relay-client.mjs';
+import { CONTENT, Clinic, ON_POSTGRES, RelayProcess, b64u, problemName, postgres, privateMessage, sleep } from './support/relay-client.mjs';
 
 /** Tries until the relay answers; a message is sent under one id until it has a number. */
 async function insist(ask) {
@@ -37,7 +37,12 @@ test('kill -9 while many write: nothing acknowledged is lost, nothing appears tw
         });
         for (let round = 0; round < ROUNDS; round++) {
             await sleep(40 + Math.random() * 200);
-            await relay.restart('SIGKILL');
+            if (postgres !== undefined && round % 2 === 1) {
+                await postgres.crash();
+                await postgres.launch();
+            } else {
+                await relay.restart('SIGKILL');
+            }
         }
         writing = false;
         await Promise.all(work);
@@ -110,6 +115,50 @@ test('no cursor sees a gap or a repeat while writers write', { timeout: 60_000 }
     }
 });
 
+test('relays that share a database: one order, and each wakes those who wait at the other', { skip: ON_POSTGRES ? false : 'it is for PostgreSQL', timeout: 60_000 }, async () => {
+    const one = await RelayProcess.start(), two = await RelayProcess.beside(one);
+    try {
+        const clinic = await Clinic.create(one.origin), reader = await clinic.enrolStaff({ rights: 1 }), writer = await clinic.enrolStaff({ rights: 1 });
+        const group = randomBytes(32), EACH = 40;
+        let next = (await writer.commit(group, 0, { added: [reader.keyid] })).json.seq;
+        const there = reader.at(two.origin), writers = [writer, writer.at(two.origin)];
+        // A wait at one ends by a message at the other, long before its time.
+        next = (await there.inbox(next)).json.next;
+        for (let i = 0; i < 5; i++) {
+            const waiting = there.inbox(next, { wait: 25 });
+            await sleep(50);
+            const { seq } = (await writer.message(group, privateMessage(group, 1, CONTENT.application))).json;
+            const page = (await waiting).json;
+            assert.deepEqual(page.events.filter((e) => e.kind === 'message').map((e) => e.seq), [seq]);
+            next = page.next;
+        }
+        // The database dies; what is written at one afterwards wakes who waits at the other.
+        await postgres.crash();
+        await postgres.launch();
+        const waiting = insist(() => there.inbox(next, { wait: 25 }));
+        await sleep(1500);
+        const after = (await insist(() => writer.message(group, privateMessage(group, 1, CONTENT.application)))).json.seq;
+        assert.deepEqual((await waiting).json.events.map((e) => e.seq), [after]);
+        next = after;
+        const numbers = (await Promise.all(writers.map(async (at) => {
+            const own = [];
+            for (let i = 0; i < EACH; i++) own.push((await at.message(group, privateMessage(group, 1, CONTENT.application))).json.seq);
+            return own;
+        })));
+        for (const own of numbers) assert.deepEqual(own, [...own].sort((a, b) => a - b));
+        const seen = (await there.inbox(next, { limit: 256 })).json.events.map((e) => e.seq);
+        assert.deepEqual(seen, numbers.flat().sort((a, b) => a - b));
+        // One epoch has one commit, wherever it was sent.
+        for (let epoch = 1; epoch < 6; epoch++) {
+            const answers = await Promise.all([writer, writers[1], reader, there].map((at) => at.commit(group, epoch)));
+            assert.deepEqual(answers.map((a) => a.status).sort(), [200, 409, 409, 409]);
+        }
+    } finally {
+        await two.stop();
+        await one.stop();
+    }
+});
+
 test('SIGTERM answers those who wait, keeps what was sent, and ends with 0', async () => {
     const relay = await RelayProcess.start();
     const clinic = await Clinic.create(relay.origin), device = await clinic.enrolStaff({ rights: 1 });
@@ -125,7 +174,7 @@ test('SIGTERM answers those who wait, keeps what was sent, and ends with 0', asy
     await relay.stop();
 });
 
-test('one relay a data directory', async () => {
+test('one relay a data directory', { skip: ON_POSTGRES ? 'it is for SQLite' : false }, async () => {
     const relay = await RelayProcess.start();
     try {
         await assert.rejects(RelayProcess.start({}, relay.folder), /another relay/);

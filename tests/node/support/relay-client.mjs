@@ -6,7 +6,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Postgres } from './postgres.mjs';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 export const RELAY = process.env.SOTTO_RELAY ?? join(ROOT, 'build/sotto-relay');
@@ -117,6 +119,10 @@ export class Party {
     constructor(origin, key, keyid) {
         Object.assign(this, { origin, key, keyid });
     }
+    /** The same party at another address. */
+    at(origin) {
+        return Object.assign(Object.create(Object.getPrototypeOf(this)), this, { origin });
+    }
     async ask(method, path, content, { change, headers = {}, key, keyid, signal, agent: ownAgent } = {}) {
         const url = this.origin + path;
         let body, type;
@@ -189,17 +195,32 @@ export const register = (by, invite, more = {}) =>
 
 // ---- a relay process
 
+/** SOTTO_DATABASE=postgres: every relay gets a database of its own on one server, which ends with this process's tests. */
+export const ON_POSTGRES = process.env.SOTTO_DATABASE === 'postgres';
+export const postgres = ON_POSTGRES ? await Postgres.start() : undefined;
+if (postgres) after(() => postgres.stop());
+
 export class RelayProcess {
     /** Options are command-line options without dashes; limits on rates are off unless given. */
     static async start(options = {}, folder = mkdtempSync(join(tmpdir(), 'sotto-relay-'))) {
         const relay = new RelayProcess();
         relay.folder = folder;
+        relay.database = postgres ? ['--db', postgres.database()] : ['--data', folder];
         relay.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, ...options };
         await relay.launch(0);
         return relay;
     }
+    /** Another on the same database. */
+    static async beside(first) {
+        const relay = new RelayProcess();
+        relay.folder = mkdtempSync(join(tmpdir(), 'sotto-relay-'));
+        relay.database = first.database;
+        relay.options = first.options;
+        await relay.launch(0);
+        return relay;
+    }
     launch(port = this.port) {
-        const args = ['serve', '--data', this.folder, '--port', String(port)];
+        const args = ['serve', ...this.database, '--port', String(port)];
         for (const [name, value] of Object.entries(this.options)) args.push(`--${name}`, String(value));
         const child = spawn(RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
         this.child = child;
@@ -229,7 +250,7 @@ export class RelayProcess {
     }
     /** Rows and digest of each table, without the nonces, which any signed request adds to. */
     tables() {
-        const { stdout, stderr, status } = spawnSync(RELAY, ['doctor', '--data', this.folder], { encoding: 'utf8' });
+        const { stdout, stderr, status } = spawnSync(RELAY, ['doctor', ...this.database], { encoding: 'utf8' });
         if (status !== 0) throw new Error(`doctor failed: ${stderr}`);
         const { nonces, ...tables } = JSON.parse(stdout).tables;
         return tables;
