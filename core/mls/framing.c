@@ -82,10 +82,11 @@ static err membership_tag(const suite *s, span membership_key, const framed_tbs 
 err framing_protect_public(const suite *s, span membership_key, const framed_content *content, const framed_tbs *tbs,
                            const framed_content_auth *auth, arena *a, span *message) {
     /* §6: "applications MUST be sent as PrivateMessage" */
-    if (content->type == CONTENT_APPLICATION || content->sender.type != SENDER_MEMBER)
+    if (content->type == CONTENT_APPLICATION)
         return ERR_INVALID;
-    uint8_t tag[HASH_MAX];
-    TRY(membership_tag(s, membership_key, tbs, auth, a, tag));
+    uint8_t tag[HASH_MAX] = {0};
+    if (content->sender.type == SENDER_MEMBER) /* who is none has no membership key */
+        TRY(membership_tag(s, membership_key, tbs, auth, a, tag));
     mls_message *m = ARENA_NEW(a, mls_message);
     if (m == NULL)
         return ERR_ARENA;

@@ -28,7 +28,7 @@ MUST_USE err framing_proposal_ref(const suite *s, const framed_tbs *tbs, const f
                                   uint8_t *out);
 
 /* --- PublicMessage (§6.2) --- */
-/* An MLSMessage with a PublicMessage of a member. */
+/* An MLSMessage with a PublicMessage. `membership_key`: unused where the sender is no member. */
 MUST_USE err framing_protect_public(const suite *s, span membership_key, const framed_content *content,
                                     const framed_tbs *tbs, const framed_content_auth *auth, arena *a, span *message);
 /* ERR_MEMBERSHIP_TAG. */

@@ -4,8 +4,8 @@
 
 #include "mls/owned.h"
 
-/* First octet of a GROUP record and of a saved commit: their format. */
-#define STATE_VERSION 1
+/* First octet of a GROUP record and of a saved commit: their format. 1 is read still: it had no ReInit and no joined epoch. */
+#define STATE_VERSION 2
 
 /* --- life --- */
 
@@ -53,6 +53,10 @@ void group_close(group *g) {
     for (size_t i = 0; i < GROUP_PAST_EPOCHS; i++)
         past_epoch_free(g->past[i]);
     group_forget_proposals(g);
+    if (g->resumption != NULL)
+        wipe(g->resumption, g->host.resumption_epochs * sizeof *g->resumption);
+    free(g->resumption);
+    free(g->re_init);
     free(g->context);
     wipe(g, sizeof *g);
     free(g);
@@ -75,6 +79,7 @@ void staged_commit_free(staged_commit *c) {
         return;
     ratchet_tree_wipe(&c->tree);
     free(c->context);
+    free(c->re_init);
     free(c->added);
     free(c->removed);
     wipe(c, sizeof *c);
@@ -117,11 +122,20 @@ static void wire_epoch_secrets(wire *w, epoch_secrets *o) {
     wire_secret(w, &o->init);
 }
 
-static void wire_version(wire *w) {
+static uint8_t wire_version(wire *w) {
     uint8_t version = STATE_VERSION;
     wire_u8(w, &version);
-    if (version != STATE_VERSION)
+    if (version == 0 || version > STATE_VERSION)
         wire_fail(w, ERR_STORE_NEWER);
+    return version;
+}
+
+/* optional<ReInit>, as bytes. */
+static void wire_ended(wire *w, span *o) {
+    bool present = o->n > 0;
+    wire_bool(w, &present);
+    if (present)
+        wire_opaque(w, o);
 }
 
 static err records_put(group *g, record_key key, span value) {
@@ -135,6 +149,15 @@ static err stored_error(err e) {
     return err_class_of(e) == ERR_CLASS_MALFORMED || err_class_of(e) == ERR_CLASS_INVALID ? ERR_STORE_CORRUPT : e;
 }
 
+static err encode_re_init(const re_init *r, arena *a, span *out) {
+    *out = SPAN_NONE;
+    return r != NULL ? WIRE_ENCODE(a, wire_re_init, r, out) : OK;
+}
+
+static err decode_re_init(span bytes, arena *a, re_init **out) {
+    return bytes.n > 0 ? stored_error(OWNED_DECODE(bytes, wire_re_init, re_init, a, out)) : OK;
+}
+
 typedef struct group_record {
     uint16_t suite_id;
     uint32_t own_leaf;
@@ -144,10 +167,12 @@ typedef struct group_record {
     epoch_secrets secrets;
     uint8_t interim[HASH_MAX], tag[HASH_MAX];
     span signer; /* public key */
+    uint64_t joined;
+    span re_init;
 } group_record;
 
 static void wire_group_record(wire *w, group_record *o) {
-    wire_version(w);
+    uint8_t version = wire_version(w);
     wire_u16(w, &o->suite_id);
     wire_u32(w, &o->own_leaf);
     wire_bool(w, &o->removed);
@@ -158,6 +183,11 @@ static void wire_group_record(wire *w, group_record *o) {
     wire_fixed(w, o->interim, sizeof o->interim);
     wire_fixed(w, o->tag, sizeof o->tag);
     wire_opaque(w, &o->signer);
+    o->joined = version < 2 ? UINT64_MAX : o->joined; /* not known */
+    if (version < 2)
+        return;
+    wire_u64(w, &o->joined);
+    wire_ended(w, &o->re_init);
 }
 
 static const record_key group_key = {RECORD_GROUP, 0, 0};
@@ -179,8 +209,11 @@ err group_put(group *g, arena *a) {
     memcpy(r->interim, g->interim, sizeof r->interim);
     memcpy(r->tag, g->confirmation_tag, sizeof r->tag);
     r->signer = signature_key_public(&g->signer);
+    r->joined = g->joined;
     span value;
-    err e = WIRE_ENCODE(a, wire_group_record, r, &value);
+    err e = encode_re_init(g->re_init, a, &r->re_init);
+    if (e == OK)
+        e = WIRE_ENCODE(a, wire_group_record, r, &value);
     if (e == OK)
         e = records_put(g, group_key, value);
     arena_release(a, mark);
@@ -202,8 +235,10 @@ err group_get(group *g, arena *a) {
     if (!r->removed && !span_equal(r->signer, signature_key_public(&g->signer)))
         return ERR_KEY;
     TRY(stored_error(OWNED_DECODE(r->context, wire_group_context, group_context, a, &g->context)));
+    TRY(decode_re_init(r->re_init, a, &g->re_init));
     g->own_leaf = r->own_leaf;
     g->removed = r->removed;
+    g->joined = r->joined;
     g->secrets = r->secrets;
     memcpy(g->interim, r->interim, sizeof g->interim);
     memcpy(g->confirmation_tag, r->tag, sizeof g->confirmation_tag);
@@ -270,6 +305,7 @@ err group_load_keys(group *g, arena *a) {
 
 err group_store_new(group *g, arena *a) {
     g->past_loaded = g->proposals_loaded = true; /* there are none */
+    g->joined = g->context->epoch;
     TRY(secret_tree_init(&g->messages, g->suite, &g->host.records, g->context->epoch, g->tree.leaf_count,
                          &g->secrets.encryption, a));
     if (!group_stored(g))
@@ -283,19 +319,30 @@ err group_store_new(group *g, arena *a) {
 
 typedef struct proposal_record {
     uint8_t reference[HASH_MAX];
-    uint32_t sender;
-    bool has_key;
-    uint8_t key[KEM_PRIVATE_SIZE];
+    sender from;
+    bool has_keys;
+    update_keys keys;
     span proposal;
 } proposal_record;
 
 static void wire_proposal_record(wire *w, proposal_record *o) {
     wire_fixed(w, o->reference, sizeof o->reference);
-    wire_u32(w, &o->sender);
-    wire_bool(w, &o->has_key);
-    if (o->has_key)
-        wire_fixed(w, o->key, sizeof o->key);
+    wire_u32(w, o->from.type == SENDER_EXTERNAL ? &o->from.index : &o->from.leaf);
+    wire_bool(w, &o->has_keys);
+    if (o->has_keys)
+        wire_fixed(w, o->keys.leaf, sizeof o->keys.leaf);
     wire_opaque(w, &o->proposal);
+    /* A member's with no new signer ends here, as all did in records of before. */
+    if (wire_reading(w) ? w->at == w->size : o->from.type == SENDER_MEMBER && !o->keys.new_signer) {
+        o->from.type = SENDER_MEMBER;
+        return;
+    }
+    wire_u8(w, &o->from.type);
+    if (wire_reading(w) && o->from.type == SENDER_EXTERNAL)
+        o->from.index = o->from.leaf;
+    wire_bool(w, &o->keys.new_signer);
+    if (o->keys.new_signer)
+        wire_fixed(w, o->keys.signer.b, sizeof o->keys.signer.b);
 }
 
 err group_put_proposal(group *g, size_t index, arena *a) {
@@ -306,9 +353,8 @@ err group_put_proposal(group *g, size_t index, arena *a) {
     proposal_record *r = ARENA_NEW(a, proposal_record);
     if (r == NULL)
         return ERR_ARENA;
-    *r = (proposal_record){.sender = p->sender, .has_key = p->has_key, .proposal = p->proposal->encoded};
+    *r = (proposal_record){.from = p->from, .has_keys = p->has_keys, .keys = p->keys, .proposal = p->proposal->encoded};
     memcpy(r->reference, p->reference, sizeof r->reference);
-    memcpy(r->key, p->key, sizeof r->key);
     span value;
     err e = WIRE_ENCODE(a, wire_proposal_record, r, &value);
     if (e == OK)
@@ -337,14 +383,14 @@ static err reserve_proposal(group *g) {
     return OK;
 }
 
-static err append_proposal(group *g, const uint8_t *reference, size_t reference_size, uint32_t from, span encoded,
-                           const uint8_t *key, arena *a) {
+static err append_proposal(group *g, const uint8_t *reference, size_t reference_size, const sender *from, span encoded,
+                           const update_keys *keys, arena *a) {
     TRY(reserve_proposal(g));
     pending_proposal *p = &g->proposals[g->proposal_count];
-    *p = (pending_proposal){.sender = from, .has_key = key != NULL};
+    *p = (pending_proposal){.from = *from, .has_keys = keys != NULL};
     memcpy(p->reference, reference, reference_size);
-    if (key != NULL)
-        memcpy(p->key, key, sizeof p->key);
+    if (keys != NULL)
+        p->keys = *keys;
     TRY(OWNED_DECODE(encoded, wire_proposal, proposal, a, &p->proposal));
     g->proposal_count++;
     return OK;
@@ -370,8 +416,8 @@ static err visit_proposal(void *ctx, record_key key, span value) {
         return ERR_ARENA;
     err e = stored_error(WIRE_DECODE(value, v->arena, wire_proposal_record, r));
     if (e == OK)
-        e = append_proposal(v->group, r->reference, sizeof r->reference, r->sender, r->proposal,
-                            r->has_key ? r->key : NULL, v->arena);
+        e = append_proposal(v->group, r->reference, sizeof r->reference, &r->from, r->proposal,
+                            r->has_keys ? &r->keys : NULL, v->arena);
     arena_release(v->arena, mark);
     return e;
 }
@@ -387,9 +433,10 @@ err group_load_proposals(group *g, arena *a) {
     return e;
 }
 
-err group_add_proposal(group *g, const uint8_t *reference, uint32_t from, span encoded, const uint8_t *key, arena *a) {
+err group_add_proposal(group *g, const uint8_t *reference, const sender *from, span encoded, const update_keys *keys,
+                       arena *a) {
     TRY(group_load_proposals(g, a));
-    TRY(append_proposal(g, reference, g->suite->hash_size, from, encoded, key, a));
+    TRY(append_proposal(g, reference, g->suite->hash_size, from, encoded, keys, a));
     err e = group_put_proposal(g, g->proposal_count - 1, a);
     if (e != OK)
         forget_last_proposal(g);
@@ -488,8 +535,54 @@ static err delete_epoch(group *g, uint64_t epoch) {
     return OK;
 }
 
+/* --- resumption PSKs: past epochs have theirs; more of them where the host wants it --- */
+
+static err keep_resumption(group *g, uint64_t epoch, const secret *psk) {
+    uint32_t wanted = g->host.resumption_epochs;
+    if (wanted <= GROUP_PAST_EPOCHS)
+        return OK;
+    if (group_stored(g)) {
+        TRY(records_put(g, (record_key){RECORD_RESUMPTION, 0, epoch}, secret_span(psk)));
+        return epoch >= wanted ? records_del(g, (record_key){RECORD_RESUMPTION, 0, epoch - wanted}) : OK;
+    }
+    if (g->resumption == NULL)
+        g->resumption = calloc(wanted, sizeof *g->resumption);
+    if (g->resumption == NULL)
+        return ERR_NO_MEMORY;
+    g->resumption[epoch % wanted] = (kept_resumption){epoch, *psk};
+    return OK;
+}
+
+err group_find_resumption(group *g, uint64_t epoch, arena *a, span *value) {
+    past_epoch *p;
+    if (epoch > g->context->epoch || (epoch == g->context->epoch && g->removed))
+        return ERR_NOT_FOUND;
+    if (epoch == g->context->epoch) {
+        *value = secret_span(&g->secrets.resumption_psk);
+        return OK;
+    }
+    err e = group_find_past(g, epoch, a, &p);
+    if (e == OK) {
+        *value = secret_span(&p->resumption_psk);
+        return OK;
+    }
+    if (e != ERR_EPOCH_GONE && e != ERR_EPOCH_EXPIRED)
+        return e;
+    uint32_t wanted = g->host.resumption_epochs;
+    if (wanted <= GROUP_PAST_EPOCHS || g->context->epoch - epoch > wanted)
+        return ERR_NOT_FOUND;
+    if (group_stored(g))
+        return g->host.records.get(g->host.records.ctx, (record_key){RECORD_RESUMPTION, 0, epoch}, a, value);
+    const kept_resumption *kept = g->resumption != NULL ? &g->resumption[epoch % wanted] : NULL;
+    if (kept == NULL || kept->epoch != epoch || kept->psk.n == 0)
+        return ERR_NOT_FOUND;
+    *value = secret_span(&kept->psk);
+    return OK;
+}
+
 err group_end_epoch(group *g, uint64_t next, arena *a) {
     TRY(group_load_past(g, a));
+    TRY(keep_resumption(g, next - 1, &g->secrets.resumption_psk));
     past_epoch *p = calloc(1, sizeof *p);
     if (p == NULL)
         return ERR_NO_MEMORY;
@@ -549,11 +642,14 @@ err group_find_past(group *g, uint64_t epoch, arena *a, past_epoch **out) {
     TRY(group_load_past(g, a));
     uint64_t back = g->context->epoch - epoch;
     if (epoch >= g->context->epoch || back > GROUP_PAST_EPOCHS)
-        return OK;
+        return ERR_EPOCH_GONE;
     past_epoch *p = g->past[back - 1];
     uint64_t now = group_now(g);
-    if (p != NULL && !(now > p->ended && now - p->ended > GROUP_PAST_EPOCH_MS))
-        *out = p;
+    if (p == NULL) /* deleted by group_expire, or from before our time */
+        return epoch >= g->joined ? ERR_EPOCH_EXPIRED : ERR_EPOCH_GONE;
+    if (now > p->ended && now - p->ended > GROUP_PAST_EPOCH_MS)
+        return ERR_EPOCH_EXPIRED;
+    *out = p;
     return OK;
 }
 
@@ -612,10 +708,13 @@ typedef struct staged_record {
     u32_list added, removed;
     bool new_signer;
     signature_key signer;
+    bool extensions_changed;
+    uint32_t psk_count;
+    span re_init;
 } staged_record;
 
 static void wire_staged_record(wire *w, staged_record *o) {
-    wire_version(w);
+    uint8_t version = wire_version(w);
     wire_u64(w, &o->base_epoch);
     wire_fixed(w, o->base_authenticator, sizeof o->base_authenticator);
     wire_u32(w, &o->sender);
@@ -634,6 +733,11 @@ static void wire_staged_record(wire *w, staged_record *o) {
     wire_bool(w, &o->new_signer);
     if (o->new_signer)
         wire_fixed(w, o->signer.b, sizeof o->signer.b);
+    if (version < 2)
+        return;
+    wire_bool(w, &o->extensions_changed);
+    wire_u32(w, &o->psk_count);
+    wire_ended(w, &o->re_init);
 }
 
 err staged_commit_save(const staged_commit *c, arena *a, span *bytes) {
@@ -655,7 +759,11 @@ err staged_commit_save(const staged_commit *c, arena *a, span *bytes) {
     r->removed = (u32_list){c->removed, c->removed_count};
     r->new_signer = c->new_signer;
     r->signer = c->signer;
-    err e = WIRE_ENCODE(a, wire_staged_record, r, bytes);
+    r->extensions_changed = c->extensions_changed;
+    r->psk_count = (uint32_t)c->psk_count;
+    err e = encode_re_init(c->re_init, a, &r->re_init);
+    if (e == OK)
+        e = WIRE_ENCODE(a, wire_staged_record, r, bytes);
     wipe(r, sizeof *r);
     return e;
 }
@@ -668,7 +776,7 @@ err staged_commit_restore(group *g, span bytes, arena *a, staged_commit **out) {
         return ERR_ARENA;
     TRY(stored_error(WIRE_DECODE(bytes, a, wire_staged_record, r)));
     /* Only onto the epoch it was made in: not merely its number, for a group may have been re-created. */
-    if (g->removed || r->base_epoch != g->context->epoch ||
+    if (group_check_open(g) != OK || r->base_epoch != g->context->epoch ||
         memcmp(r->base_authenticator, g->secrets.epoch_authenticator.b, g->suite->hash_size) != 0)
         return ERR_WRONG_EPOCH;
     TRY(ratchet_tree_load(&g->tree, a));
@@ -684,6 +792,9 @@ err staged_commit_restore(group *g, span bytes, arena *a, staged_commit **out) {
     c->keys = r->keys;
     c->new_signer = r->new_signer;
     c->signer = r->signer;
+    c->extensions_changed = r->extensions_changed;
+    c->psk_count = r->psk_count;
+    TRY_OUT(decode_re_init(r->re_init, a, &c->re_init));
     TRY_OUT(staged_commit_set_members(c, &r->added, &r->removed));
     g->pending = c;
     *out = c;

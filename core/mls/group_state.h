@@ -14,14 +14,27 @@
 /* Scratch where no arena is given: a single leaf with its certificates, as record and as struct. */
 #define GROUP_SCRATCH (4 * TREE_LEAF_MAX)
 
+/* The private keys of an Update of our own, until it is committed. */
+typedef struct update_keys {
+    uint8_t leaf[KEM_PRIVATE_SIZE];
+    bool new_signer;
+    signature_key signer;
+} update_keys;
+
 /* A proposal that came or went out in this epoch and waits to be committed by reference. */
 typedef struct pending_proposal {
     uint8_t reference[HASH_MAX];
-    uint32_t sender;
-    bool has_key;
-    uint8_t key[KEM_PRIVATE_SIZE]; /* our own Update's leaf key */
-    proposal *proposal;            /* owned.h */
+    sender from;
+    bool has_keys;
+    update_keys keys;
+    proposal *proposal; /* owned.h */
 } pending_proposal;
+
+/* A PSK of an epoch that ended, for groups that live in memory only. */
+typedef struct kept_resumption {
+    uint64_t epoch;
+    secret psk; /* n = 0: none */
+} kept_resumption;
 
 /* What is kept of an epoch that ended (DESIGN §6). */
 typedef struct past_epoch {
@@ -40,6 +53,8 @@ struct group {
     signature_key signer;
     uint32_t own_leaf;
     bool removed;
+    uint64_t joined;  /* the epoch that we came in at */
+    re_init *re_init; /* owned.h; what ended the group */
     group_context *context;
     epoch_secrets secrets;
     uint8_t interim[HASH_MAX]; /* interim_transcript_hash */
@@ -50,10 +65,12 @@ struct group {
     secret_tree messages;
     past_epoch *past[GROUP_PAST_EPOCHS]; /* newest first; NULL where none */
     bool past_loaded;
+    kept_resumption *resumption; /* host.resumption_epochs of them, at epoch modulo that; NULL with records */
     pending_proposal *proposals; /* GROUP_PROPOSALS_MAX of them at most */
     size_t proposal_count, proposal_capacity;
     bool proposals_loaded;
     staged_commit *pending; /* our own, waiting for its echo */
+    group_refusals refusals;
 };
 
 struct staged_commit {
@@ -61,7 +78,9 @@ struct staged_commit {
     uint64_t base_epoch;
     uint8_t base_authenticator[HASH_MAX];
     uint32_t sender;
-    bool own, removes_us;
+    bool own, removes_us, external, extensions_changed;
+    size_t psk_count;
+    re_init *re_init;       /* owned.h */
     group_context *context; /* of the new epoch; NULL when it removes us */
     epoch_secrets secrets;
     uint8_t interim[HASH_MAX];
@@ -93,9 +112,9 @@ MUST_USE err group_put_keys(group *g, const private_path *before, arena *a);
 MUST_USE err group_load_keys(group *g, arena *a);
 MUST_USE err group_put_proposal(group *g, size_t index, arena *a);
 MUST_USE err group_load_proposals(group *g, arena *a);
-/* Adds a proposal, in memory and in the records; `encoded` is the Proposal, `key` NULL or an own Update's. */
-MUST_USE err group_add_proposal(group *g, const uint8_t *reference, uint32_t sender, span encoded, const uint8_t *key,
-                                arena *a);
+/* Adds a proposal, in memory and in the records; `encoded` is the Proposal, `keys` NULL or an own Update's. */
+MUST_USE err group_add_proposal(group *g, const uint8_t *reference, const sender *from, span encoded,
+                                const update_keys *keys, arena *a);
 /* Takes the last one back. */
 MUST_USE err group_undo_proposal(group *g);
 
@@ -103,11 +122,18 @@ MUST_USE err group_undo_proposal(group *g);
 /* Turns the present epoch into a past one and deletes what is too old; the caller then sets the new one. */
 MUST_USE err group_end_epoch(group *g, uint64_t next, arena *a);
 MUST_USE err group_load_past(group *g, arena *a);
-/* NULL when it is not kept (any more). */
+/* ERR_EPOCH_GONE, ERR_EPOCH_EXPIRED: it is not kept (any more). */
 MUST_USE err group_find_past(group *g, uint64_t epoch, arena *a, past_epoch **out);
 /* A sender's leaf as it was in an epoch that is kept; NULL when it was blank. */
 MUST_USE err group_leaf_in_epoch(group *g, uint64_t epoch, uint32_t leaf, arena *a, const leaf_node **out);
+/* §8.4: the resumption PSK of the present epoch or one that ended; ERR_NOT_FOUND when it is not kept. */
+MUST_USE err group_find_resumption(group *g, uint64_t epoch, arena *a, span *value);
 static inline uint64_t group_now(const group *g) { return g->host.now != NULL ? g->host.now(g->host.ctx) : 0; }
+
+/* May we still send and commit? */
+static inline err group_check_open(const group *g) {
+    return g->removed ? ERR_REMOVED : g->re_init != NULL ? ERR_REINIT : OK;
+}
 
 /* The group's checks of a leaf that is to enter (group_host.check_leaf); previous may be NULL. */
 static inline err group_check_leaf(const group_host *host, const leaf_node *leaf, const leaf_node *previous) {

@@ -1,5 +1,21 @@
 #include "mls/key_package.h"
 
+/* Puts what is not there yet; the array has room. */
+static void list_add(u16_list *list, uint16_t value) {
+    if (!u16_list_has(list, value))
+        list->p[list->n++] = value;
+}
+
+static err list_start(u16_list *list, uint16_t first, const u16_list *more, size_t room, arena *a) {
+    list->p = ARENA_ARRAY(a, uint16_t, 1 + more->n + room);
+    if (list->p == NULL)
+        return ERR_ARENA;
+    list_add(list, first);
+    for (size_t i = 0; i < more->n; i++)
+        list_add(list, more->p[i]);
+    return OK;
+}
+
 err leaf_node_from_params(const suite *s, const leaf_params *params, arena *a, leaf_node *leaf) {
     *leaf = (leaf_node){
         .signature_key = signature_key_public(params->signer),
@@ -7,24 +23,19 @@ err leaf_node_from_params(const suite *s, const leaf_params *params, arena *a, l
         .lifetime = {params->not_before, params->not_after},
         .extensions = params->extensions,
     };
+    if (params->credential != NULL)
+        leaf->credential = *params->credential;
     capabilities *can = &leaf->capabilities;
-    can->versions.p = ARENA_NEW(a, uint16_t);
-    can->cipher_suites.p = ARENA_NEW(a, uint16_t);
-    can->credentials.p = ARENA_NEW(a, uint16_t);
-    can->extensions.p = ARENA_ARRAY(a, uint16_t, params->extensions.n + 1);
-    if (can->versions.p == NULL || can->cipher_suites.p == NULL || can->credentials.p == NULL ||
-        can->extensions.p == NULL)
-        return ERR_ARENA;
-    can->versions.p[can->versions.n++] = MLS_VERSION;
-    can->cipher_suites.p[can->cipher_suites.n++] = s->id;
-    can->credentials.p[can->credentials.n++] = CREDENTIAL_BASIC;
+    const u16_list none = {0};
+    TRY(list_start(&can->versions, MLS_VERSION, &none, 0, a));
+    TRY(list_start(&can->cipher_suites, s->id, &none, 0, a));
+    TRY(list_start(&can->credentials, leaf->credential.type, &params->credential_types, 0, a));
+    can->proposals = params->proposal_types;
     /* §7.2: what is in the leaf or its key package is listed, unless it is a default one. */
-    can->extensions.p[can->extensions.n++] = EXTENSION_LAST_RESORT;
-    for (size_t i = 0; i < params->extensions.n; i++) {
-        uint16_t type = params->extensions.p[i].type;
-        if (!extension_is_default(type) && !u16_list_has(&can->extensions, type))
-            can->extensions.p[can->extensions.n++] = type;
-    }
+    TRY(list_start(&can->extensions, EXTENSION_LAST_RESORT, &params->extension_types, params->extensions.n, a));
+    for (size_t i = 0; i < params->extensions.n; i++)
+        if (!extension_is_default(params->extensions.p[i].type))
+            list_add(&can->extensions, params->extensions.p[i].type);
     return OK;
 }
 

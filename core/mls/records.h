@@ -15,7 +15,9 @@ typedef enum record_kind {
     RECORD_TREE = 5,      /* epoch, index node: a node secret of the secret tree that is not used up */
     RECORD_RATCHET = 6,   /* epoch, index 2 * leaf + kind: a sender's ratchet with its skipped keys */
     RECORD_PAST_LEAF = 7, /* epoch, leaf: the leaf node as it was until that epoch ended, where it changed then */
-    RECORD_PROPOSAL = 8   /* epoch, index n: a proposal received or sent, waiting for a commit */
+    RECORD_PROPOSAL = 8,  /* epoch, index n: a proposal received or sent, waiting for a commit */
+    RECORD_RESUMPTION =
+        9 /* epoch: its resumption PSK, where more are kept than past epochs (group_host.resumption_epochs) */
 } record_kind;
 
 typedef struct record_key {

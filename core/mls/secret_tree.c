@@ -338,7 +338,7 @@ static err step_ratchet(const suite *s, secret *r, uint32_t generation, uint8_t 
 
 static err prepare_skipped(const ratchet *r, uint32_t generation, secret_tree_step *step) {
     if (generation < r->floor)
-        return ERR_LIMIT;
+        return ERR_KEY_DROPPED;
     for (size_t i = 0; i < r->count; i++) {
         if (r->skipped[i].generation != generation)
             continue;

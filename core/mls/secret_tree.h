@@ -49,7 +49,7 @@ void secret_tree_attach(secret_tree *t, const suite *s, const group_records *rec
 /* Wipes and frees what is in memory. */
 void secret_tree_wipe(secret_tree *t);
 
-/* The key of a generation, for receiving: ERR_REPLAY, ERR_TOO_FAR_AHEAD, ERR_LIMIT (skipped, but more than
+/* The key of a generation, for receiving: ERR_REPLAY, ERR_TOO_FAR_AHEAD, ERR_KEY_DROPPED (skipped, but more than
  * GROUP_SKIPPED_KEYS ago, so its key is gone), ERR_EPOCH_GONE when the leaf's secrets are no longer kept. */
 MUST_USE err secret_tree_prepare(secret_tree *t, uint32_t leaf, ratchet_kind kind, uint32_t generation, arena *a,
                                  secret_tree_step *step);

@@ -33,6 +33,7 @@ static err verify_leaf_signature(const leaf_node *leaf, const leaf_place *place,
 }
 
 err validate_supports_context(const leaf_node *leaf, const group_context *context, arena *a) {
+    size_t mark = arena_mark(a);
     const capabilities *can = &leaf->capabilities;
     for (size_t i = 0; i < context->extensions.n; i++) {
         const extension *x = &context->extensions.p[i];
@@ -56,20 +57,51 @@ err validate_supports_context(const leaf_node *leaf, const group_context *contex
             if (!u16_list_has(&can->credentials, required.credentials.p[j]))
                 return ERR_UNSUPPORTED;
     }
+    arena_release(a, mark);
+    return OK;
+}
+
+/* §13.4: "an extension type appears at most once in a list" */
+static err check_list(const extension_list *list) {
+    if (list->n > GROUP_EXTENSIONS_MAX)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < list->n; i++)
+        if (extension_find(&(extension_list){list->p, i}, list->p[i].type) != NULL)
+            return ERR_INVALID;
+    return OK;
+}
+
+err validate_extensions(const extension_list *list, arena *a) {
+    TRY(check_list(list));
+    size_t mark = arena_mark(a);
+    const extension *x = extension_find(list, EXTENSION_REQUIRED_CAPABILITIES);
+    if (x != NULL) {
+        required_capabilities required = {0};
+        TRY(WIRE_DECODE(x->data, a, wire_required_capabilities, &required));
+        if (required.extensions.n > GROUP_EXTENSIONS_MAX || required.proposals.n > GROUP_EXTENSIONS_MAX ||
+            required.credentials.n > GROUP_EXTENSIONS_MAX)
+            return ERR_LIMIT;
+    }
+    x = extension_find(list, EXTENSION_EXTERNAL_SENDERS);
+    if (x != NULL) {
+        external_sender_list senders = {0};
+        TRY(WIRE_DECODE(x->data, a, wire_external_sender_list, &senders));
+        for (size_t i = 0; i < senders.n; i++)
+            if (senders.p[i].signature_key.n != SIGNATURE_PUBLIC_SIZE)
+                return ERR_KEY;
+    }
+    arena_release(a, mark);
     return OK;
 }
 
 static err check_extensions(const extension_list *list, const capabilities *can) {
+    TRY(check_list(list));
     for (size_t i = 0; i < list->n; i++) {
         uint16_t type = list->p[i].type;
         /* §7.3: "the ID for each extension in the extensions field is listed in capabilities.extensions" (§7.2: but
          * not the default ones) */
         if (!extension_is_default(type) && !u16_list_has(&can->extensions, type))
             return ERR_UNSUPPORTED;
-        /* §13.4: "an extension type appears at most once in a list" */
-        for (size_t j = 0; j < i; j++)
-            if (list->p[j].type == type)
-                return ERR_INVALID;
     }
     return OK;
 }
@@ -223,6 +255,51 @@ err validate_tree_members(const ratchet_tree *t, arena *a) {
     }
     arena_release(a, mark);
     return OK;
+}
+
+/* --- members of two groups (§11.2, §11.3) --- */
+
+/* A credential as a key of the set. */
+static err credential_hash(const suite *s, const leaf_node *leaf, arena *a, span *out) {
+    credential copy = leaf->credential;
+    span encoded;
+    TRY(WIRE_ENCODE(a, wire_credential, &copy, &encoded));
+    uint8_t *hash = arena_take(a, s->hash_size, 1);
+    if (hash == NULL)
+        return ERR_ARENA;
+    suite_hash(s, encoded, hash);
+    *out = span_of(hash, s->hash_size);
+    return OK;
+}
+
+err validate_members_from(const ratchet_tree *members, const ratchet_tree *of, arena *a) {
+    key_set known;
+    span hash;
+    TRY(key_set_init(&known, of->leaf_count, a));
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        const ratchet_tree *t = pass == 0 ? of : members;
+        for (uint32_t i = 0; i < t->leaf_count; i++) {
+            const leaf_node *leaf = ratchet_tree_leaf(t, i);
+            if (leaf == NULL)
+                continue;
+            TRY(credential_hash(of->suite, leaf, a, &hash));
+            if (pass == 0)
+                known.keys[key_place(&known, hash)] = hash;
+            else if (!key_set_has(&known, hash))
+                return ERR_INVALID;
+        }
+    }
+    return OK;
+}
+
+bool validate_same_credential(const leaf_node *a, const leaf_node *b) {
+    const credential *x = &a->credential, *y = &b->credential;
+    if (x->type != y->type || !span_equal(x->identity, y->identity) || x->certificates.n != y->certificates.n)
+        return false;
+    for (size_t i = 0; i < x->certificates.n; i++)
+        if (!span_equal(x->certificates.p[i], y->certificates.p[i]))
+            return false;
+    return true;
 }
 
 /* --- a whole tree --- */

@@ -29,6 +29,15 @@ MUST_USE err validate_key_package(const suite *s, const key_package *kp, const g
 MUST_USE err validate_tree_members(const ratchet_tree *t, arena *a);
 /* §12.4.3.1: a tree that came with a Welcome: every leaf by validate_leaf, unmerged leaves, parent hashes, members. */
 MUST_USE err validate_tree(ratchet_tree *t, const group_context *context, arena *a);
+/* Extensions in one list, and entries of a list of required capabilities: a handful in practice; each is compared with
+ * each, and with those of every member. */
+#define GROUP_EXTENSIONS_MAX 256
+/* §13.4, §11.1, §12.1.8.1: the extensions of a GroupContext or GroupInfo: none twice, those of RFC 9420 well formed. */
+MUST_USE err validate_extensions(const extension_list *list, arena *a);
+/* §11.2, §11.3: every member of one tree has the credential of a member of the other. ERR_INVALID. */
+MUST_USE err validate_members_from(const ratchet_tree *members, const ratchet_tree *of, arena *a);
+/* Are they the same client's, so far as RFC 9420 can say? */
+bool validate_same_credential(const leaf_node *a, const leaf_node *b);
 /* §11.1 and §12.1.7: the group's own extensions: known to the leaf, required capabilities fulfilled. */
 MUST_USE err validate_supports_context(const leaf_node *leaf, const group_context *context, arena *a);
 

@@ -3,25 +3,60 @@
 #include <stdlib.h>
 
 #include "mls/owned.h"
+#include "mls/parent.h"
+#include "mls/psk.h"
 #include "mls/validate.h"
 
 /* --- making --- */
 
-err group_info_make(const suite *s, const staged_commit *c, const signature_key *signer,
-                    const extension_list *extensions, arena *a, span *encoded) {
+/* §12.4.3.2: the HPKE public key of external_secret. */
+static err external_pub(const group_info_source *from, arena *a, span *out) {
+    kem_key_pair pair;
+    span key = span_of(pair.public_key, from->suite->kem_public_size);
+    err e = key_schedule_external(from->suite, secret_span(&from->secrets->external), &pair);
+    if (e == OK)
+        e = WIRE_ENCODE(a, wire_opaque, &key, out);
+    wipe(&pair, sizeof pair);
+    return e;
+}
+
+err group_info_make(const group_info_source *from, const ratchet_tree *tree, bool with_external_pub, arena *a,
+                    span *encoded) {
     group_info *info = ARENA_NEW(a, group_info);
+    extension *extensions = ARENA_ARRAY(a, extension, 2);
     uint8_t *signature = arena_take(a, SIGNATURE_SIZE, 1);
-    if (info == NULL || signature == NULL)
+    if (info == NULL || extensions == NULL || signature == NULL)
         return ERR_ARENA;
-    info->context = *c->context;
-    info->extensions = *extensions;
-    info->confirmation_tag = span_of(c->confirmation_tag, s->hash_size);
-    info->signer = c->sender;
+    info->context = *from->context;
+    info->extensions.p = extensions;
+    if (tree != NULL) {
+        extensions[info->extensions.n].type = EXTENSION_RATCHET_TREE;
+        TRY(ratchet_tree_write(tree, a, &extensions[info->extensions.n++].data));
+    }
+    if (with_external_pub) {
+        extensions[info->extensions.n].type = EXTENSION_EXTERNAL_PUB;
+        TRY(external_pub(from, a, &extensions[info->extensions.n++].data));
+    }
+    info->confirmation_tag = span_of(from->confirmation_tag, from->suite->hash_size);
+    info->signer = from->signer_leaf;
     span tbs;
     TRY(WIRE_ENCODE(a, wire_group_info_body, info, &tbs));
-    TRY(signature_sign_with_label(signer, "GroupInfoTBS", tbs, a, signature));
+    TRY(signature_sign_with_label(from->signer, "GroupInfoTBS", tbs, a, signature));
     info->signature = span_of(signature, SIGNATURE_SIZE);
     return WIRE_ENCODE(a, wire_group_info, info, encoded);
+}
+
+err group_make_info(group *g, bool with_tree, arena *a, span *encoded) {
+    TRY(group_check_open(g));
+    if (with_tree)
+        TRY(ratchet_tree_load(&g->tree, a));
+    group_info_source from = {g->suite, g->context, &g->secrets, g->confirmation_tag, g->own_leaf, &g->signer};
+    return group_info_make(&from, with_tree ? &g->tree : NULL, true, a, encoded);
+}
+
+err group_write_tree(group *g, arena *a, span *encoded) {
+    TRY(ratchet_tree_load(&g->tree, a));
+    return ratchet_tree_write(&g->tree, a, encoded);
 }
 
 /* §12.4.3.1: the GroupInfo under a key that all who know the joiner secret derive. */
@@ -38,9 +73,9 @@ static err seal_group_info(const suite *s, span plain, const secret *welcome_sec
     return e;
 }
 
-static err seal_secrets(const suite *s, const key_package *kp, const secret *joiner, const secret *path_secret,
-                        span encrypted_group_info, arena *a, encrypted_group_secrets *out) {
-    group_secrets plain = {.joiner_secret = secret_span(joiner), .has_path_secret = path_secret != NULL};
+static err seal_secrets(const suite *s, const key_package *kp, const secret *joiner, const psk_id_list *psks,
+                        const secret *path_secret, span encrypted_group_info, arena *a, encrypted_group_secrets *out) {
+    group_secrets plain = {.joiner_secret = secret_span(joiner), .has_path_secret = path_secret != NULL, .psks = *psks};
     if (path_secret != NULL)
         plain.path_secret = secret_span(path_secret);
     span encoded;
@@ -56,22 +91,21 @@ static err seal_secrets(const suite *s, const key_package *kp, const secret *joi
     return suite_encrypt_with_label(s, kp->init_key, "Welcome", encrypted_group_info, encoded, kem_output, ciphertext);
 }
 
-err welcome_make(const suite *s, const staged_commit *c, const signature_key *signer,
-                 const key_package *const *key_packages, const treekem_path *path, const secret *joiner,
-                 const secret *welcome_secret, arena *a, span *encoded) {
-    extension tree = {.type = EXTENSION_RATCHET_TREE};
-    TRY(ratchet_tree_write(&c->tree, a, &tree.data));
+err welcome_make(const group_info_source *about, const staged_commit *c, const welcome_source *from, arena *a,
+                 span *encoded) {
+    const suite *s = about->suite;
     span info;
-    TRY(group_info_make(s, c, signer, &(extension_list){&tree, 1}, a, &info));
+    TRY(group_info_make(about, from->tree_apart ? NULL : &c->tree, false, a, &info));
     welcome w = {.cipher_suite = s->id};
-    TRY(seal_group_info(s, info, welcome_secret, a, &w.encrypted_group_info));
+    TRY(seal_group_info(s, info, from->welcome_secret, a, &w.encrypted_group_info));
     w.secrets.n = c->added_count;
     w.secrets.p = ARENA_ARRAY(a, encrypted_group_secrets, w.secrets.n);
     if (w.secrets.p == NULL)
         return ERR_ARENA;
     for (size_t i = 0; i < c->added_count; i++) {
-        const secret *path_secret = path != NULL ? treekem_secret_for(path, c->added[i]) : NULL;
-        TRY(seal_secrets(s, key_packages[i], joiner, path_secret, w.encrypted_group_info, a, &w.secrets.p[i]));
+        const secret *path_secret = from->path != NULL ? treekem_secret_for(from->path, c->added[i]) : NULL;
+        TRY(seal_secrets(s, from->key_packages[i], from->joiner, from->psks, path_secret, w.encrypted_group_info, a,
+                         &w.secrets.p[i]));
     }
     return WIRE_ENCODE(a, wire_welcome, &w, encoded);
 }
@@ -90,7 +124,8 @@ err welcome_references(span encoded, arena *a, span **references, size_t *count)
     return OK;
 }
 
-static err open_secrets(const suite *s, const uint8_t *init_key, welcome_contents *o, arena *a) {
+static err open_secrets(const group_host *host, const suite *s, const join_params *join, welcome_contents *o,
+                        arena *a) {
     uint8_t reference[HASH_MAX];
     suite_ref_hash(s, "MLS 1.0 KeyPackage Reference", o->key_package.encoded, reference);
     const encrypted_group_secrets *mine = NULL;
@@ -105,16 +140,13 @@ static err open_secrets(const suite *s, const uint8_t *init_key, welcome_content
     uint8_t *plain = arena_take(a, n, 1);
     if (plain == NULL)
         return ERR_ARENA;
-    TRY(suite_decrypt_with_label(s, init_key, "Welcome", o->welcome.encrypted_group_info, mine->secrets.kem_output,
-                                 mine->secrets.ciphertext, plain));
+    TRY(suite_decrypt_with_label(s, join->secrets->init_key, "Welcome", o->welcome.encrypted_group_info,
+                                 mine->secrets.kem_output, mine->secrets.ciphertext, plain));
     TRY(WIRE_DECODE(span_of(plain, n), a, wire_group_secrets, &o->secrets));
     if (o->secrets.joiner_secret.n != s->hash_size)
         return ERR_INVALID;
-    if (o->secrets.psks.n != 0) /* until PreSharedKey proposals are built */
-        return ERR_UNSUPPORTED;
-    static const uint8_t zeros[SECRET_MAX];
-    o->psk = span_of(zeros, s->hash_size);
-    return OK;
+    TRY(psk_check_list(s, &o->secrets.psks, &o->link));
+    return psk_list_secret(&(psk_source){.host = host, .parent = join->parent}, s, &o->secrets.psks, a, &o->psk);
 }
 
 static err open_group_info(const suite *s, welcome_contents *o, arena *a) {
@@ -127,7 +159,7 @@ static err open_group_info(const suite *s, welcome_contents *o, arena *a) {
         return ERR_ARENA;
     secret welcome_secret = {0};
     err e;
-    TRY_OUT(key_schedule_welcome(s, o->secrets.joiner_secret, o->psk, &welcome_secret));
+    TRY_OUT(key_schedule_welcome(s, o->secrets.joiner_secret, secret_span(&o->psk), &welcome_secret));
     TRY_OUT(key_schedule_welcome_key(s, secret_span(&welcome_secret), key, nonce));
     TRY_OUT(suite_aead_open(s, key, nonce, SPAN_NONE, sealed, plain));
     TRY_OUT(WIRE_DECODE(span_of(plain, sealed.n - AEAD_TAG_SIZE), a, wire_group_info, &o->info));
@@ -140,20 +172,19 @@ out:
     return e;
 }
 
-err welcome_open(const suite *s, span encoded, span encoded_key_package, const uint8_t *init_key, arena *a,
-                 welcome_contents *out) {
+err welcome_open(const group_host *host, const suite *s, const join_params *join, arena *a, welcome_contents *out) {
     *out = (welcome_contents){0};
-    TRY(WIRE_DECODE(encoded, a, wire_welcome, &out->welcome));
-    TRY(WIRE_DECODE(encoded_key_package, a, wire_key_package, &out->key_package));
+    TRY(WIRE_DECODE(join->welcome, a, wire_welcome, &out->welcome));
+    TRY(WIRE_DECODE(join->key_package, a, wire_key_package, &out->key_package));
     if (out->welcome.cipher_suite != s->id || out->key_package.cipher_suite != s->id)
         return ERR_UNSUPPORTED;
-    TRY(open_secrets(s, init_key, out, a));
+    TRY(open_secrets(host, s, join, out, a));
     return open_group_info(s, out, a);
 }
 
-static err read_tree(group *g, const join_params *join, const group_info *info, arena *a) {
+static err read_tree(group *g, span apart, const group_info *info, arena *a) {
     const extension *x = extension_find(&info->extensions, EXTENSION_RATCHET_TREE);
-    span bytes = x != NULL ? x->data : join->ratchet_tree;
+    span bytes = x != NULL ? x->data : apart;
     if (bytes.n == 0)
         return ERR_NOT_FOUND;
     size_t mark = arena_mark(a);
@@ -195,11 +226,25 @@ static err check_tree(group *g, const group_info *info, arena *a) {
     return OK;
 }
 
+err group_info_enter(group *g, const group_info *info, span tree, arena *a) {
+    TRY(validate_extensions(&info->extensions, a));
+    TRY(validate_extensions(&info->context.extensions, a));
+    if (info->confirmation_tag.n != g->suite->hash_size)
+        return ERR_INVALID;
+    TRY(read_tree(g, tree, info, a));
+    TRY(check_tree(g, info, a));
+    TRY(OWNED_DECODE(info->context.encoded, wire_group_context, group_context, a, &g->context));
+    memcpy(g->confirmation_tag, info->confirmation_tag.p, g->suite->hash_size);
+    return transcript_interim(g->suite, g->context->confirmed_transcript_hash, info->confirmation_tag, g->interim);
+}
+
 static err enter(group *g, const join_params *join, welcome_contents *o, arena *a) {
     const suite *s = g->suite;
     const group_info *info = &o->info;
-    TRY(read_tree(g, join, info, a));
-    TRY(check_tree(g, info, a));
+    TRY(group_info_enter(g, info, join->ratchet_tree, a));
+    /* Who names the group's parent wants a group that is linked to it. */
+    if (join->parent != NULL)
+        TRY(o->link != NULL ? parent_check(join->parent, o->link, g->context, &g->tree, a) : ERR_INVALID);
     TRY(find_own_leaf(g, &o->key_package));
     g->keys.known[0] = true;
     memcpy(g->keys.keys[0], join->secrets->encryption_key, KEM_PRIVATE_SIZE);
@@ -207,12 +252,9 @@ static err enter(group *g, const join_params *join, welcome_contents *o, arena *
         TRY(treekem_join(&g->tree, info->signer, g->own_leaf, o->secrets.path_secret, &g->keys));
     g->keys_loaded = true;
 
-    TRY(OWNED_DECODE(info->context.encoded, wire_group_context, group_context, a, &g->context));
-    TRY(key_schedule_epoch(s, o->secrets.joiner_secret, o->psk, g->context->encoded, NULL, &g->secrets));
+    TRY(key_schedule_epoch(s, o->secrets.joiner_secret, secret_span(&o->psk), g->context->encoded, NULL, &g->secrets));
     TRY(confirmation_tag_check(s, secret_span(&g->secrets.confirmation_key), g->context->confirmed_transcript_hash,
                                info->confirmation_tag));
-    memcpy(g->confirmation_tag, info->confirmation_tag.p, s->hash_size);
-    TRY(transcript_interim(s, g->context->confirmed_transcript_hash, info->confirmation_tag, g->interim));
     return group_store_new(g, a);
 }
 
@@ -227,7 +269,7 @@ static err join_opened(const group_host *host, const join_params *join, arena *a
         return ERR_UNSUPPORTED;
     if (!span_equal(kp.leaf.signature_key, signature_key_public(join->signer)))
         return ERR_KEY;
-    TRY(welcome_open(s, join->welcome, join->key_package, join->secrets->init_key, a, o));
+    TRY(welcome_open(host, s, join, a, o));
     group *g;
     TRY(group_new(host, s, join->signer, &g));
     err e = enter(g, join, o, a);

@@ -219,7 +219,7 @@ static void skipped_keys_are_limited_with_their_own_error(void **state) {
     assert_ok(hear(&p.m[1], messages[LOST], "late"));
     member_reload(&p.m[1]);
     for (size_t i = 0; i < LOST; i++) {
-        assert_err(hear(&p.m[1], messages[i], "late"), i < LOST - GROUP_SKIPPED_KEYS ? ERR_LIMIT : OK);
+        assert_err(hear(&p.m[1], messages[i], "late"), i < LOST - GROUP_SKIPPED_KEYS ? ERR_KEY_DROPPED : OK);
         if (i % 50 == 0)
             member_reload(&p.m[1]);
     }
@@ -299,12 +299,13 @@ static void past_epochs_end_after_seven_days(void **state) {
     assert_ok(group_expire(p.m[1].group));
     assert_ok(hear(&p.m[1], late, "late"));
     p.m[0].now += GROUP_PAST_EPOCH_MS + 1;
-    assert_err(hear(&p.m[0], late, ""), ERR_EPOCH_GONE);
+    assert_err(hear(&p.m[0], late, ""), ERR_EPOCH_EXPIRED);
     p.m[1].now++;
     member_reload(&p.m[1]);
     assert_ok(group_expire(p.m[1].group));
     assert_int_equal(memory_records_of_kind(&p.m[1].records, RECORD_EPOCH), 0);
-    assert_err(hear(&p.m[1], late, ""), ERR_EPOCH_GONE);
+    assert_err(hear(&p.m[1], late, ""), ERR_EPOCH_EXPIRED);
+    assert_int_equal(group_count_refusals(p.m[1].group)->epoch_expired, 1);
     drop(late);
     party_close(&p);
 }
@@ -799,7 +800,7 @@ static void hostile_lists_of_proposals_are_refused(void **state) {
     body = commit_of(list, 1);
     expect_refusal(&p, &body, ERR_NOT_FOUND);
     list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_EXTERNAL_INIT}};
-    expect_refusal(&p, &body, ERR_UNSUPPORTED);
+    expect_refusal(&p, &body, ERR_PROPOSAL);
     list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_UPDATE}};
     list[0].proposal.update = *ratchet_tree_leaf(&p.m[0].group->tree, 0);
     expect_refusal(&p, &body, ERR_PROPOSAL); /* an Update of the committer's own */
