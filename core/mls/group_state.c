@@ -777,7 +777,8 @@ err staged_commit_restore(group *g, span bytes, arena *a, staged_commit **out) {
     TRY(stored_error(WIRE_DECODE(bytes, a, wire_staged_record, r)));
     /* Only onto the epoch it was made in: not merely its number, for a group may have been re-created. */
     if (group_check_open(g) != OK || r->base_epoch != g->context->epoch ||
-        memcmp(r->base_authenticator, g->secrets.epoch_authenticator.b, g->suite->hash_size) != 0)
+        !secret_equal(span_of(r->base_authenticator, g->suite->hash_size),
+                      secret_span(&g->secrets.epoch_authenticator)))
         return ERR_WRONG_EPOCH;
     TRY(ratchet_tree_load(&g->tree, a));
     staged_commit *c;
