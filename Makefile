@@ -101,7 +101,7 @@ $(SODIUM_VERSION_H): $(STAMPS)/sources
 
 define build
 # clang is among the packages for tests; without this, a fresh machine would compile with it before it is there.
-$(1)_TOOLS := $$(if $$(filter asan fuzz,$(1)),$(STAMPS)/test-packages)
+$(1)_TOOLS := $$(if $$(filter asan fuzz clang,$(1)),$(STAMPS)/test-packages)
 $(1)_SODIUM_OBJ := $$(patsubst %,build/$(1)/third/sodium/%.o,$$(SODIUM_FILES) $(5) $(6)) build/$(1)/third/sodium/unused.o
 $(1)_THIRD_OBJ := $$($(1)_SODIUM_OBJ) build/$(1)/third/sodium/host_randombytes.o build/$(1)/third/sqlite3.o \
   build/$(1)/third/sqlite3_omitted.o build/$(1)/third/cJSON.o
@@ -163,6 +163,9 @@ endef
 $(eval $(call build,native,$$(NATIVE_CC),$$(NATIVE_CC) $$(NATIVE_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
 $(eval $(call build,asan,$$(ASAN_CC),$$(ASAN_CC) $$(ASAN_OURS) $$(CLANG_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
 $(eval $(call build,fuzz,$$(FUZZ_CC),$$(FUZZ_CC) $$(ASAN_OURS) $$(CLANG_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
+# Only for `make ctcheck`, and only the core: what clang makes of it without sanitizers, as emcc does.
+# DWARF 4, since the valgrind of Debian 12 stumbles over what clang writes by default.
+$(eval $(call build,clang,$$(CC_CLANG) -O2 -gdwarf-4,$$(CC_CLANG) -O2 -gdwarf-4 $$(CLANG_SHADOW),$$(SODIUM_NATIVE_FLAGS),$$(SODIUM_NATIVE_FILES),$$(SODIUM_NATIVE_ASM),ar,,))
 $(eval $(call build,wasm,$$(WASM_CC),$$(WASM_CC) $$(CLANG_SHADOW),$$(SODIUM_WASM_FLAGS),,,emar,-O3,-Oz))
 
 # ---- relay ------------------------------------------------------------------------------------------------------------
@@ -289,6 +292,18 @@ build/tests/vectors.wasm: $(patsubst %.c,build/wasm/%.o,$(filter-out tests/vecto
 	$(call link_wasm)
 -include $(VECTORS_SRC:%.c=build/native/%.d) $(VECTORS_SRC:%.c=build/wasm/%.d)
 
+# The core under valgrind with secrets marked, as gcc and as clang compile it. Functions with public results are wrapped.
+CTCHECK_SRC := $(wildcard tests/ctcheck/*.c)
+CTCHECK_WRAPPED := $(shell sed -n 's/^WRAPPED.[a-z]*, \([a-z0-9_]*\),.*/\1/p' tests/ctcheck/public.c)
+CTCHECK_BIN := build/tests/ctcheck build/tests/ctcheck-clang
+build/tests/ctcheck: build/native/libsotto.a
+build/tests/ctcheck-clang: build/clang/libsotto.a
+$(CTCHECK_BIN): $(CTCHECK_SRC:%.c=build/native/%.o) $(native_SUPPORT_OBJ) build/native/libthird.a
+	@mkdir -p $(@D)
+	$(call run,LINK) $(NATIVE_CC) -o $@ $(addprefix -Wl$(comma)--wrap=,$(CTCHECK_WRAPPED)) $(filter %.o,$^) \
+	  -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lm -pthread
+-include $(CTCHECK_SRC:%.c=build/native/%.d)
+
 # What `make bench` measures inside the core: natively, and in wasm together with all that the module has.
 build/tests/bench: build/native/tests/bench/bench.o build/native/tests/bench/main.o $(native_SUPPORT_OBJ) build/native/libsotto.a \
   build/native/libthird.a
@@ -321,7 +336,7 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan vectors node postgres e2e lint format fuzz bench conformance dist clean
+.PHONY: help run native wasm web test check unit asan ctcheck vectors node postgres e2e lint format fuzz bench conformance dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -343,8 +358,8 @@ NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm bui
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
 
-test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(VECTORS_BIN) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
-	$(TEST_RUN) lint unit asan vectors node postgres e2e
+test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
+	$(TEST_RUN) lint unit asan ctcheck vectors node postgres e2e
 
 check: $(STAMPS)/test-packages $(UNIT_BIN) $(NODE_NEEDS) ## the fast ones: C and Node
 	$(TEST_RUN) unit node
@@ -354,6 +369,9 @@ unit: $(UNIT_BIN)
 
 asan: $(ASAN_BIN) ## the C tests under clang's address and undefined-behaviour sanitizers
 	$(TEST_RUN) asan
+
+ctcheck: $(CTCHECK_BIN) ## no branch or index on a secret: valgrind, secrets marked undefined
+	$(TEST_RUN) ctcheck
 
 vectors: $(VECTORS_BIN) ## the official MLS vectors, native and in wasm (VECTORS=dir)
 	$(TEST_RUN) vectors

@@ -70,6 +70,11 @@ const suites = {
   lint: () => [{ name: 'lint', command: [process.execPath, 'tests/lint/lint.mjs'] }],
   unit: () => unitPrograms('build/tests', 'unit'),
   asan: () => unitPrograms('build/asan/bin', 'asan'),
+  ctcheck: () =>
+    ['ctcheck', 'ctcheck-clang'].map((name) => ({
+      name,
+      command: [process.execPath, 'tests/ctcheck/run.mjs', join('build/tests', name)],
+    })),
   vectors: ({ vectors }) => [{ name: 'vectors', command: [process.execPath, 'tests/vectors/run.mjs', vectors] }],
   node: () => nodePrograms('tests/node'),
   // The relay's own tests again, over the other database.
