@@ -117,7 +117,8 @@ static err load_ratchet(secret_tree *t, uint32_t index, arena *a, ratchet **out)
         return ERR_NO_MEMORY;
     ratchet_record record = {.ratchet = r};
     err e;
-    TRY_OUT(WIRE_DECODE(value, a, wire_ratchet_record, &record) == OK ? OK : ERR_STORE_CORRUPT);
+    e = WIRE_DECODE(value, a, wire_ratchet_record, &record);
+    TRY_OUT(e == OK || e == ERR_ARENA ? e : ERR_STORE_CORRUPT); /* a lack of memory is no damage */
     TRY_OUT(r->secret.n == t->suite->hash_size ? OK : ERR_STORE_CORRUPT);
     TRY_OUT(ratchet_reserve(r, record.skipped.n));
     for (size_t i = 0; i < record.skipped.n; i++)
