@@ -399,6 +399,7 @@ static err merge_removal(group *g, arena *a) {
     TRY(OWNED_DECODE(encoded, wire_group_context, group_context, a, &mine));
     private_path before = g->keys;
     err e = group_end_epoch(g, mine->epoch, a);
+    free(g->context); /* where the epoch could not be ended */
     g->context = mine;
     wipe(&g->secrets, sizeof g->secrets);
     wipe(&g->keys, sizeof g->keys);

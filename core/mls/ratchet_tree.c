@@ -347,8 +347,11 @@ static err resize(ratchet_tree *base, uint32_t leaf_count, const group_records *
         slots[i] = i < before ? base->slots[i] : blank;
     for (uint32_t i = after; i < before; i++) {
         slot_set(&base->slots[i], NULL);
-        if (records != NULL)
-            TRY(records->del(records->ctx, (record_key){RECORD_NODE, i, 0}));
+        err e = records != NULL ? records->del(records->ctx, (record_key){RECORD_NODE, i, 0}) : OK;
+        if (e != OK) {
+            free(slots);
+            return e;
+        }
     }
     free(base->slots);
     base->slots = slots;
