@@ -31,6 +31,8 @@ include emscripten/sodium.mk
 SQLITE_DIR := build/third/sqlite
 CJSON_DIR := build/third/cjson
 STAMPS := build/.stamps
+comma := ,
+space := $(subst ,, )
 
 # ---- what is compiled -------------------------------------------------------------------------------------------------
 
@@ -205,6 +207,13 @@ build/asan/sotto-relay: $(RELAY_ASAN_OBJ) build/native/librelaythird.a
 
 # ---- C tests ------------------------------------------------------------------------------------------------------------
 
+# Tests in which the n-th request of any kind fails (tests/unit/support/faults.h).
+FAULT_WRAPS := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free arena_take arena_copy arena_free sqlite3_step stretch \
+  $(addprefix host_file_,open close read write truncate sync delete))
+# The relay's logic for tests that have clients too: its own names are hidden, for both have a json_open.
+RELAY_NAMES := relay_open relay_close relay_batch_begin relay_handle relay_batch_end relay_unavailable relay_inbox_answer \
+  response_free db_open_sqlite db_close
+
 # $(1) folder of the build, $(2) compiler with sanitizers, $(3) folder of the programs
 define unit_tests
 $(1)_SUPPORT_OBJ := $$(SUPPORT_SRC:%.c=build/$(1)/%.o)
@@ -222,7 +231,13 @@ $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
 
 $$(filter-out $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o $$($(1)_SUPPORT_OBJ) build/$(1)/libsotto.a build/$(1)/libthird.a
 	@mkdir -p $$(@D)
-	$$(call run,LINK) $(2) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka -lm -pthread
+	$$(call run,LINK) $(2) $$(LINK_EXTRA) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka -lm -pthread
+
+build/$(1)/server/logic.o: $$(filter-out %/main.o %/http_front.o,$$(patsubst %.c,build/$(1)/%.o,$$(filter server/%,$$(RELAY_SRC))))
+	@ld -r -o $$@.all $$^ && objcopy $$(addprefix --keep-global-symbol=,$$(RELAY_NAMES)) $$@.all $$@ && rm -f $$@.all
+
+$(3)/mls_fault $(3)/client_fault: LINK_EXTRA = $$(FAULT_WRAPS)
+$(3)/client_fault: build/$(1)/server/logic.o
 
 .PRECIOUS: build/$(1)/tests/%.o
 -include $$(UNIT_SRC:%.c=build/$(1)/%.d) $$($(1)_SUPPORT_OBJ:.o=.d)
@@ -244,8 +259,6 @@ $(FUZZ_BIN): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=
 
 # -Oz at the link is for Binaryen alone: it inlines less, and what the compiler made of the crypto stays.
 
-comma := ,
-space := $(subst ,, )
 WASM_LINK_FLAGS := -Oz -msimd128 -sSTANDALONE_WASM --no-entry -sALLOW_MEMORY_GROWTH=1 -sINITIAL_MEMORY=4194304 -sTOTAL_STACK=524288 \
   -sMAXIMUM_MEMORY=268435456 -sMALLOC=emmalloc -sFILESYSTEM=0 \
   -sERROR_ON_UNDEFINED_SYMBOLS=0 -sWARN_ON_UNDEFINED_SYMBOLS=0 -Wl,--gc-sections -Wl,--stack-first \
