@@ -1,113 +1,6 @@
 /* core/mls/group.h: whole groups: joining, messages, commits, restarts, and what members and relays may do wrong.
  * Every test runs with both suites. Hostile commits are made with the group's inside (group_state.h). */
-#include "mls/group_state.h"
-#include "mls/key_package.h"
-#include "mls/proposal.h"
-#include "support/check.h"
-#include "support/mls_member.h"
-
-static const suite *suite_under_test;
-
-#define MAX 8
-typedef struct party {
-    member m[MAX];
-    size_t n;
-} party;
-
-static void everyone_agrees(party *p) {
-    for (size_t i = 1; i < p->n; i++)
-        if (p->m[i].group != NULL && p->m[0].group != NULL)
-            assert_span(group_epoch_authenticator(p->m[i].group), group_epoch_authenticator(p->m[0].group));
-}
-
-/* m[0] creates the group and adds the others in one commit; leaf i is m[i]'s. */
-static void party_open(party *p, size_t n) {
-    *p = (party){.n = n};
-    static const char *const names[MAX] = {"anna", "ben", "cleo", "dan", "eva", "finn", "gil", "hana"};
-    span adds[MAX];
-    for (size_t i = 0; i < MAX; i++)
-        member_init(&p->m[i], suite_under_test, names[i]);
-    member_create_group(&p->m[0], "party");
-    for (size_t i = 1; i < n; i++) {
-        member_make_key_package(&p->m[i]);
-        adds[i - 1] = p->m[i].key_package;
-    }
-    if (n < 2)
-        return;
-    commit_output out;
-    staged_commit *staged;
-    assert_ok(group_stage_commit(p->m[0].group, &(commit_params){.adds = adds, .add_count = n - 1}, &p->m[0].arena,
-                                 &out, &staged));
-    assert_ok(group_merge_commit(p->m[0].group, staged, &p->m[0].arena));
-    for (size_t i = 1; i < n; i++)
-        assert_ok(member_join(&p->m[i], out.welcome, SPAN_NONE));
-    everyone_agrees(p);
-    member_reset(&p->m[0]);
-}
-
-static void party_close(party *p) {
-    for (size_t i = 0; i < MAX; i++)
-        member_free(&p->m[i]);
-}
-
-static span say(member *m, const char *text) {
-    span message;
-    assert_ok(group_protect(m->group, span_text(text), SPAN_NONE, &m->arena, &message));
-    message = keep(message);
-    member_reset(m);
-    return message;
-}
-
-static err hear(member *m, span message, const char *text) {
-    incoming in;
-    err e = group_process(m->group, message, &m->arena, &in);
-    if (e == OK) {
-        assert_int_equal(in.kind, INCOMING_APPLICATION);
-        assert_span(in.plaintext, span_text(text));
-    }
-    member_reset(m);
-    return e;
-}
-
-static void drop(span s) { free((void *)(uintptr_t)s.p); }
-
-/* Merges one's own and has all others (but `except`) process it. The Welcome goes to who has a key package and no group. */
-static void deliver(party *p, member *from, const commit_output *out, staged_commit *staged) {
-    for (size_t i = 0; i < MAX; i++) {
-        member *m = &p->m[i];
-        incoming in;
-        if (m == from || m->group == NULL)
-            continue;
-        assert_ok(group_process(m->group, out->commit, &m->arena, &in));
-        bool gone = staged_commit_removes_us(in.staged);
-        assert_ok(group_merge_commit(m->group, in.staged, &m->arena));
-        member_reset(m);
-        if (gone) {
-            group_close(m->group);
-            m->group = NULL;
-            memory_records_free(&m->records);
-        }
-    }
-    assert_ok(group_merge_commit(from->group, staged, &from->arena));
-    for (size_t i = 0; out->welcome.n > 0 && i < MAX; i++) {
-        member *m = &p->m[i];
-        if (m->group == NULL && m->key_package.n > 0)
-            (void)!member_join(m, out->welcome, SPAN_NONE);
-    }
-    member_reset(from);
-    everyone_agrees(p);
-}
-
-static void commit_with(party *p, size_t who, const commit_params *params) {
-    commit_output out;
-    staged_commit *staged;
-    member *m = &p->m[who];
-    assert_ok(group_stage_commit(m->group, params, &m->arena, &out, &staged));
-    deliver(p, m, &out, staged);
-}
-
-static void heal(party *p, size_t who) { commit_with(p, who, &(commit_params){.force_path = true}); }
-
+#include "support/mls_party.h"
 /* --- messages --- */
 
 static void two_members_talk(void **state) {
@@ -733,50 +626,6 @@ static void restart_at_every_step_of_a_commit(void **state) {
 
 /* --- hostile commits: rightly signed and encrypted, wrong in what they say --- */
 
-static span hostile(member *m, const commit *body) {
-    group *g = m->group;
-    framed_content content = {
-        .group_id = g->context->group_id,
-        .epoch = g->context->epoch,
-        .sender = {.type = SENDER_MEMBER, .leaf = g->own_leaf},
-        .type = CONTENT_COMMIT,
-    };
-    content.commit = *body;
-    uint8_t tag[HASH_MAX] = {0};
-    framed_content_auth auth = {.content_type = CONTENT_COMMIT, .confirmation_tag = span_of(tag, g->suite->hash_size)};
-    framed_tbs tbs;
-    secret_tree_step step;
-    span message;
-    assert_ok(framing_tbs(FORMAT_PRIVATE_MESSAGE, &content, g->context->encoded, &m->arena, &tbs));
-    assert_ok(framing_sign(&g->signer, &tbs, &m->arena, &auth));
-    assert_ok(secret_tree_prepare_next(&g->messages, g->own_leaf, RATCHET_HANDSHAKE, &m->arena, &step));
-    assert_ok(framing_protect_private(g->suite, secret_span(&g->secrets.sender_data), &step, &content, &auth, &m->arena,
-                                      &message));
-    assert_ok(secret_tree_accept(&g->messages, &step, &m->arena));
-    return message;
-}
-
-/* m[0] sends it; m[1] must refuse it with that error, and nothing may have changed there. */
-static void expect_refusal(party *p, const commit *body, err expected) {
-    memory_records before = {0};
-    memory_records_copy(&before, &p->m[1].records);
-    incoming in;
-    span message = hostile(&p->m[0], body);
-    assert_err(group_process(p->m[1].group, message, &p->m[1].arena, &in), expected);
-    assert_true(memory_records_equal(&before, &p->m[1].records));
-    memory_records_free(&before);
-    member_reset(&p->m[0]);
-    member_reset(&p->m[1]);
-}
-
-static proposal_or_ref remove_of(uint32_t leaf) {
-    proposal_or_ref entry = {.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_REMOVE}};
-    entry.proposal.remove = leaf;
-    return entry;
-}
-
-static commit commit_of(proposal_or_ref *list, size_t n) { return (commit){.proposals = {list, n}}; }
-
 static void hostile_lists_of_proposals_are_refused(void **state) {
     (void)state;
     party p;
@@ -824,12 +673,6 @@ static void update_and_remove_of_one_member_in_one_commit_are_refused(void **sta
     list[1] = list[0]; /* the same Update twice */
     expect_refusal(&p, &body, ERR_PROPOSAL);
     party_close(&p);
-}
-
-static proposal_or_ref add_of(member *m, arena *a) {
-    proposal_or_ref entry = {.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_ADD}};
-    assert_ok(WIRE_DECODE(m->key_package, a, wire_key_package, &entry.proposal.add));
-    return entry;
 }
 
 static void hostile_adds_are_refused(void **state) {

@@ -39,7 +39,11 @@ void member_free(member *m) {
 
 leaf_params member_leaf(const member *m) {
     return (leaf_params){.identity = span_text(m->name),
+                         .credential = m->credential,
                          .signer = &m->signer,
+                         .extension_types = m->extension_types,
+                         .proposal_types = m->proposal_types,
+                         .credential_types = m->credential_types,
                          .not_before = MEMBER_NOW_MS / 1000 - 100,
                          .not_after = MEMBER_NOW_MS / 1000 + 90 * 86400};
 }
@@ -57,8 +61,9 @@ void member_create_group(member *m, const char *id) {
     if (m->in_memory)
         m->host.records = (group_records){0};
     leaf_params leaf = member_leaf(m);
-    MUST(group_create(&m->host, &(group_params){.suite = m->suite, .group_id = span_text(id), .leaf = &leaf}, &m->arena,
-                      &m->group));
+    group_params params = {
+        .suite = m->suite, .group_id = span_text(id), .extensions = m->group_extensions, .leaf = &leaf};
+    MUST(group_create(&m->host, &params, &m->arena, &m->group));
     member_reset(m);
 }
 

@@ -14,6 +14,10 @@ typedef struct member {
     arena arena;
     uint64_t now; /* ms */
     group_host host;
+    /* For the leaf's capabilities, and of groups created. */
+    u16_list extension_types, proposal_types, credential_types;
+    const credential *credential; /* NULL: the name */
+    extension_list group_extensions;
     group *group;     /* NULL: not in the group */
     span key_package; /* on the heap */
     key_package_secrets secrets;
