@@ -161,6 +161,7 @@ static inline void expect_refused(member *m, span message, err expected) {
     memory_records before = {0};
     memory_records_copy(&before, &m->records);
     incoming in;
+    assert_ok(group_load_proposals(m->group, &m->arena));
     size_t proposals = m->group->proposal_count;
     assert_err(group_process(m->group, message, &m->arena, &in), expected);
     assert_true(memory_records_equal(&before, &m->records));
