@@ -266,6 +266,199 @@ static void trees_of_wrong_form_are_refused(void **state) {
     fell(&w);
 }
 
+/* --- what went wrong elsewhere (tests/README.md) --- */
+
+/* mls-rs #315: a check that ended with the first parent that was in order. Each is swapped in turn. */
+static void every_parent_hash_is_checked_and_not_only_the_first(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 8);
+    for (uint32_t i = 0; i < 8; i += 2)
+        update(&w, i, NULL, 0, NULL);
+    assert_ok(validate(&w));
+    kem_key_pair pair;
+    assert_ok(suite_generate_key_pair(suite_under_test, &pair));
+    for (uint32_t node = 1; node < tree_width(8); node += 2) {
+        parent_node *parent = &w.tree.slots[node].node->parent;
+        span good = parent->encryption_key;
+        parent->encryption_key = span_of(pair.public_key, suite_under_test->kem_public_size);
+        assert_err(validate(&w), ERR_PARENT_HASH);
+        parent->encryption_key = good;
+    }
+    assert_ok(validate(&w));
+    fell(&w);
+}
+
+/* mls-rs #360: a parent hash that was emptied passed as one that need not be there. */
+static void an_empty_parent_hash_is_none(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 8);
+    for (uint32_t i = 0; i < 8; i += 2)
+        update(&w, i, NULL, 0, NULL);
+    for (uint32_t node = 0; node < tree_width(8); node++) {
+        tree_node *n = w.tree.slots[node].node;
+        span *hash = n->type == NODE_PARENT ? &n->parent.parent_hash : &n->leaf.parent_hash, good = *hash;
+        if (good.n == 0) /* the root's, and those of leaves that never committed */
+            continue;
+        *hash = SPAN_NONE;
+        assert_err(ratchet_tree_verify_parent_hashes(&w.tree, &scratch), ERR_PARENT_HASH);
+        *hash = good;
+    }
+    assert_ok(validate(&w));
+    fell(&w);
+}
+
+/* As a joiner gets it. */
+static void validate_as_sent(wood *w) {
+    span bytes;
+    ratchet_tree sent;
+    group_context c = context;
+    c.cipher_suite = suite_under_test->id;
+    assert_ok(ratchet_tree_write(&w->tree, &scratch, &bytes));
+    assert_ok(ratchet_tree_read(&sent, suite_under_test, bytes, &scratch));
+    assert_ok(validate_tree(&sent, &c, &scratch));
+    ratchet_tree_wipe(&sent);
+}
+
+/* mlspp #430: with nobody under the root's left child, the root is on nobody's filtered path. */
+static void parent_hashes_hold_when_half_the_tree_is_empty(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 4);
+    update(&w, 0, NULL, 0, NULL);
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 0));
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 1));
+    update(&w, 2, NULL, 0, NULL);
+    assert_null(w.tree.slots[tree_root(4)].node);
+    validate_as_sent(&w);
+    update(&w, 3, NULL, 0, NULL);
+    validate_as_sent(&w);
+    fell(&w);
+}
+
+/* mls-rs #342, #352: the original hash of a subtree was not computed anew where a blank node stood over one whose unmerged
+ * leaves had changed since. Here the sibling of the path from leaf 0 to the root has one: 5 is unmerged under a blank. */
+static void a_blank_does_not_hide_the_unmerged_leaves_below_it(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 8);
+    update(&w, 0, NULL, 0, NULL);
+    update(&w, 4, NULL, 0, NULL);
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 7)); /* blanks [4..7] and the root */
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 5));
+    update(&w, 4, NULL, 0, NULL);
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 6)); /* and again, but not [4, 5] */
+    update(&w, 0, NULL, 0, NULL);                    /* its path's parent hash covers the blank [4..7] */
+    validate_as_sent(&w);
+    uint32_t leaf;
+    w.clients[5] = new_client();
+    assert_ok(ratchet_tree_add_leaf(&w.tree, w.clients[5].leaf, &scratch, &leaf));
+    assert_int_equal(leaf, 5);
+    assert_null(w.tree.slots[tree_ancestor(tree_leaf_node(5), 2)].node);
+    validate_as_sent(&w);
+    fell(&w);
+}
+
+/* 0 to n - 1, the same in every run. */
+static uint32_t chance(uint32_t *state, uint32_t n) {
+    *state = *state * 1103515245u + 12345u;
+    return (*state >> 16) % n;
+}
+
+/* The same by chance, over and over: adds and removes in any order, with and without a path (mls-rs #362), and each member
+ * opens the ciphertext that is his: the resolution is counted without the leaves that the commit adds (mls-rs #39). */
+static void any_adds_and_removes_leave_a_tree_that_all_can_use(void **state) {
+    (void)state;
+    uint32_t dice = 1;
+    wood w;
+    plant(&w, 5);
+    for (int step = 0; step < 60; step++) {
+        uint32_t added[2], leaf, members = 0, from = MAX;
+        size_t count = 0;
+        for (uint32_t n = chance(&dice, 3); n > 0; n--) {
+            leaf = chance(&dice, w.n);
+            if (ratchet_tree_leaf(&w.tree, leaf) != NULL)
+                assert_ok(ratchet_tree_remove_leaf(&w.tree, leaf));
+        }
+        bool with_path = chance(&dice, 3) > 0; /* as a commit of adds alone may be */
+        for (uint32_t i = 0; i < w.tree.leaf_count; i++)
+            if (ratchet_tree_leaf(&w.tree, i) != NULL && ++members && (from == MAX || chance(&dice, 4) == 0))
+                from = i;
+        for (uint32_t n = chance(&dice, 3); n > 0 && members + count < MAX / 2; n--) {
+            client c = new_client();
+            assert_ok(ratchet_tree_add_leaf(&w.tree, c.leaf, &scratch, &leaf));
+            assert_true(leaf < MAX);
+            w.clients[leaf] = c;
+            w.keys[leaf] = (private_path){.known[0] = true};
+            memcpy(w.keys[leaf].keys[0], c.pair.private_key, KEM_PRIVATE_SIZE);
+            w.n = leaf >= w.n ? leaf + 1 : w.n;
+            added[count++] = leaf;
+        }
+        for (uint32_t i = 0; i < MAX; i++)
+            if (i < w.tree.leaf_count)
+                treekem_forget_blank(&w.tree, i, &w.keys[i]);
+        if (from == MAX && count == 0)
+            break;
+        if (from != MAX && with_path)
+            update(&w, from, added, count, NULL); /* every other member decrypts, or the test fails there */
+        validate_as_sent(&w);
+    }
+    fell(&w);
+}
+
+/* openmls #2182: unmerged leaves that do not exist, or are blank, or stand elsewhere. Nothing may loop over them. */
+static void unmerged_leaves_that_lead_nowhere_are_refused(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 8);
+    for (uint32_t i = 0; i < 8; i += 2)
+        update(&w, i, NULL, 0, NULL);
+    assert_ok(ratchet_tree_remove_leaf(&w.tree, 3));
+    update(&w, 0, NULL, 0, NULL);
+    assert_ok(validate(&w));
+    static const uint32_t wrong[] = {3, 8, 4, 0x7fffffff, 0xffffffff}; /* blank, none, not below, far */
+    for (uint32_t level = 1; level < 3; level++) {
+        parent_node *parent = &w.tree.slots[tree_ancestor(0, level)].node->parent;
+        u32_list good = parent->unmerged_leaves, resolution;
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            uint32_t list[] = {wrong[i]};
+            parent->unmerged_leaves = (u32_list){list, 1};
+            assert_err(validate(&w), ERR_INVALID);
+            assert_ok(ratchet_tree_resolution(&w.tree, tree_ancestor(0, level), &scratch, &resolution));
+            assert_true(resolution.n <= 2);
+        }
+        parent->unmerged_leaves = good;
+    }
+    assert_ok(validate(&w));
+    fell(&w);
+}
+
+/* mlspp #472: the number of leaves follows from what came, and what came is bounded before anything runs over it. */
+static void a_leaf_count_from_outside_is_bounded(void **state) {
+    (void)state;
+    wood w;
+    plant(&w, 1);
+    size_t blanks = 2 * (size_t)TREE_MAX_LEAVES, leaf = w.clients[0].leaf.n;
+    uint8_t *bytes = calloc(blanks + leaf + 8, 1);
+    assert_non_null(bytes);
+    uint32_t length = (uint32_t)(blanks + 2 + leaf);
+    wire out;
+    wire_write_init(&out, bytes, 4);
+    wire_varint(&out, &length);
+    uint8_t *last = bytes + 4 + blanks; /* optional<Node>: blanks are one zero each; at the end a leaf */
+    last[0] = 1;
+    last[1] = NODE_LEAF;
+    memcpy(last + 2, w.clients[0].leaf.p, leaf);
+    ratchet_tree t;
+    arena large; /* so that it is not for lack of memory */
+    assert_ok(arena_init(&large, 128u << 20));
+    assert_err(ratchet_tree_read(&t, suite_under_test, span_of(bytes, 4 + length), &large), ERR_LIMIT);
+    arena_free(&large);
+    free(bytes);
+    fell(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(path_secrets_are_not_encrypted_to_leaves_added_in_the_same_commit),
@@ -274,6 +467,13 @@ int main(void) {
         cmocka_unit_test(unmerged_leaves_are_sorted_there_and_in_every_node_between),
         cmocka_unit_test(keys_used_twice_are_found),
         cmocka_unit_test(trees_of_wrong_form_are_refused),
+        cmocka_unit_test(every_parent_hash_is_checked_and_not_only_the_first),
+        cmocka_unit_test(an_empty_parent_hash_is_none),
+        cmocka_unit_test(parent_hashes_hold_when_half_the_tree_is_empty),
+        cmocka_unit_test(a_blank_does_not_hide_the_unmerged_leaves_below_it),
+        cmocka_unit_test(any_adds_and_removes_leave_a_tree_that_all_can_use),
+        cmocka_unit_test(unmerged_leaves_that_lead_nowhere_are_refused),
+        cmocka_unit_test(a_leaf_count_from_outside_is_bounded),
     };
     if (arena_init(&scratch, 16u << 20) != OK)
         return 1;
