@@ -131,7 +131,7 @@ err validate_lifetime(const leaf_node *leaf, uint64_t now_seconds) {
     if (leaf->source != LEAF_KEY_PACKAGE)
         return OK;
     const lifetime *l = &leaf->lifetime;
-    if (l->not_before > l->not_after)
+    if (l->not_before > l->not_after || l->not_after - l->not_before > LIFETIME_MAX_SECONDS)
         return ERR_INVALID;
     bool begun = l->not_before <= LIFETIME_SKEW_SECONDS || l->not_before - LIFETIME_SKEW_SECONDS <= now_seconds;
     bool ended = now_seconds >= LIFETIME_SKEW_SECONDS && now_seconds - LIFETIME_SKEW_SECONDS > l->not_after;

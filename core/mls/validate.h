@@ -8,6 +8,9 @@
 
 /* Clocks of phones are off by minutes; an hour on either side of a lifetime is let pass. */
 #define LIFETIME_SKEW_SECONDS 3600
+/* §7.2: "Applications MUST define a maximum total lifetime that is acceptable for a LeafNode". Ours is 91 days; a device's
+ * certificate runs for a year, and no leaf for much longer than that. */
+#define LIFETIME_MAX_SECONDS (400ull * 24 * 3600)
 
 /* Where a leaf stands, for its signature (LeafNodeTBS, §7.2); key packages have no place yet. */
 typedef struct leaf_place {
