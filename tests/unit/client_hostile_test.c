@@ -1058,6 +1058,54 @@ static void to_the_making_of_a_group(void **state) {
     }
 }
 
+/* The commit that `p` would have published, in the heap. */
+static span commit_in(const pending *p) {
+    json *body;
+    span commit;
+    assert_non_null(p);
+    assert_ok(json_open(span_of(p->body, p->n), &body));
+    assert_ok(json_bytes(body, "commit", &heap, &commit));
+    json_close(body);
+    return commit;
+}
+
+/* mdk #192, #194: a commit that was merged before the relay had it left its author alone in an epoch; one whose answer was
+ * lost was pending for ever. Ours counts when it comes back, and is the same when it goes out again. */
+static void a_commit_counts_only_once_it_came_back(void **state) {
+    for (int lost = 0; lost < 2; lost++) {
+        world w;
+        span group, commit;
+        conversation_view v;
+        make_world(&w, "", "");
+        w.conversation = 1;
+        answer(&w, find(&w, "PUT", "/v1/key-packages"), 200, "{}");
+        answer(&w, find(&w, "GET", "/v1/roster"), 200, roster_json(&w, staff_of(&w), 2, NULL));
+        answer(&w, find(&w, "POST", "/v1/key-packages/claim"), 200, claim_json(staff_of(&w), 2));
+        pending *p = find(&w, "POST", "/commits");
+        commit = commit_in(p);
+        assert_ok(base64url_decode(&heap, span_of((const uint8_t *)p->path + 11, 43), &group));
+        w.group = base64url_text(&heap, group);
+        if (lost) {
+            answer(&w, p, 0, "");
+            tick(&w, 100000);
+            p = find(&w, "POST", "/commits");
+            assert_span(commit_in(p), commit);
+        }
+        view(&w, &v);
+        assert_int_equal(v.epoch, 0);
+        answer(&w, p, 200, "{\"seq\":1,\"epoch\":1}");
+        view(&w, &v);
+        assert_int_equal(v.epoch, 0);
+        assert_string_equal(v.state, "creating");
+        deliver(&w, "commit", &w.patient, commit);
+        view(&w, &v);
+        assert_int_equal(v.epoch, 1);
+        assert_string_equal(v.state, "active");
+        assert_told_nothing(&w);
+        forget_world(&w);
+    }
+}
+
 /* ---------------------------------------------------------------- a store that fails */
 
 /* The answer could not be taken in: nothing of it is there, the cursor stands, and it is asked for again without anybody's
@@ -1123,6 +1171,7 @@ int main(void) {
         cmocka_unit_test(to_the_roster),
         cmocka_unit_test(to_what_is_sent),
         cmocka_unit_test(to_the_making_of_a_group),
+        cmocka_unit_test(a_commit_counts_only_once_it_came_back),
         cmocka_unit_test(a_full_disk_loses_nothing),
     };
     crypto_init();
