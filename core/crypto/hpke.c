@@ -17,35 +17,38 @@ static suite_id suite_id_of(const suite *s) {
                        (uint8_t)s->kdf_id, (uint8_t)(s->aead_id >> 8), (uint8_t)s->aead_id}};
 }
 
+/* key_schedule_context = mode | psk_id_hash | info_hash, with no psk: neither depends on the recipient. */
+static void schedule_context(const suite *s, const span *info, size_t info_count, uint8_t out[HPKE_CONTEXT_MAX]) {
+    const suite_id id = suite_id_of(s);
+    secret part;
+    out[0] = MODE_BASE;
+    hpke_labeled_extract(s->hash_size, SPAN(id.b), SPAN_NONE, "psk_id_hash", NULL, 0, &part);
+    memcpy(out + 1, part.b, s->hash_size);
+    hpke_labeled_extract(s->hash_size, SPAN(id.b), SPAN_NONE, "info_hash", info, info_count, &part);
+    memcpy(out + 1 + s->hash_size, part.b, s->hash_size);
+}
+
 /* What the key schedule has made once the shared secret went in, and from which the rest is expanded. */
 typedef struct schedule {
     const suite *s;
     suite_id id;
     secret secret;
-    uint8_t context[1 + 2 * HASH_MAX]; /* key_schedule_context = mode | psk_id_hash | info_hash */
+    span context;
 } schedule;
 
 static void schedule_wipe(schedule *k) { secret_wipe(&k->secret); }
 
-/* RFC 9180 §5.1, with no psk. Wipes the shared secret. */
-static void schedule_init(schedule *k, const suite *s, uint8_t shared[KEM_SECRET_SIZE], const span *info,
-                          size_t info_count) {
+/* RFC 9180 §5.1. Wipes the shared secret; the context must outlive the schedule. */
+static void schedule_init(schedule *k, const suite *s, uint8_t shared[KEM_SECRET_SIZE], const uint8_t *context) {
     k->s = s;
     k->id = suite_id_of(s);
-    const span id = SPAN(k->id.b);
-    secret part;
-    k->context[0] = MODE_BASE;
-    hpke_labeled_extract(s->hash_size, id, SPAN_NONE, "psk_id_hash", NULL, 0, &part);
-    memcpy(k->context + 1, part.b, s->hash_size);
-    hpke_labeled_extract(s->hash_size, id, SPAN_NONE, "info_hash", info, info_count, &part);
-    memcpy(k->context + 1 + s->hash_size, part.b, s->hash_size);
-    hpke_labeled_extract(s->hash_size, id, span_of(shared, KEM_SECRET_SIZE), "secret", NULL, 0, &k->secret);
+    k->context = span_of(context, 1 + 2 * (size_t)s->hash_size);
+    hpke_labeled_extract(s->hash_size, SPAN(k->id.b), span_of(shared, KEM_SECRET_SIZE), "secret", NULL, 0, &k->secret);
     wipe(shared, KEM_SECRET_SIZE);
 }
 
 static err schedule_expand(const schedule *k, const char *label, uint8_t *out, size_t n) {
-    const span context = span_of(k->context, 1 + 2 * (size_t)k->s->hash_size);
-    return hpke_labeled_expand(k->s->hash_size, SPAN(k->id.b), secret_span(&k->secret), label, &context, 1, out, n);
+    return hpke_labeled_expand(k->s->hash_size, SPAN(k->id.b), secret_span(&k->secret), label, &k->context, 1, out, n);
 }
 
 typedef struct key_nonce {
@@ -69,13 +72,13 @@ static err schedule_export(const schedule *k, span exporter_context, uint8_t *ou
     return e;
 }
 
-static err seal_parts(const suite *s, span public_key, const span *info, size_t info_count, span aad, span plaintext,
-                      uint8_t *kem_output, uint8_t *ciphertext) {
+static err seal_in(const suite *s, const uint8_t *context, span public_key, span aad, span plaintext,
+                   uint8_t *kem_output, uint8_t *ciphertext) {
     uint8_t shared[KEM_SECRET_SIZE];
     TRY(kem_encapsulate(s, public_key, kem_output, shared));
     schedule k;
     key_nonce kn;
-    schedule_init(&k, s, shared, info, info_count);
+    schedule_init(&k, s, shared, context);
     err e = schedule_key_nonce(&k, &kn);
     if (e == OK)
         e = suite_aead_seal(s, kn.key, kn.nonce, aad, plaintext, ciphertext);
@@ -86,11 +89,12 @@ static err seal_parts(const suite *s, span public_key, const span *info, size_t 
 
 static err open_parts(const suite *s, const uint8_t *private_key, span kem_output, const span *info, size_t info_count,
                       span aad, span ciphertext, uint8_t *plaintext) {
-    uint8_t shared[KEM_SECRET_SIZE];
+    uint8_t shared[KEM_SECRET_SIZE], context[HPKE_CONTEXT_MAX];
     TRY(kem_decapsulate(s, private_key, kem_output, shared));
     schedule k;
     key_nonce kn;
-    schedule_init(&k, s, shared, info, info_count);
+    schedule_context(s, info, info_count, context);
+    schedule_init(&k, s, shared, context);
     err e = schedule_key_nonce(&k, &kn);
     if (e == OK)
         e = suite_aead_open(s, kn.key, kn.nonce, aad, ciphertext, plaintext);
@@ -101,7 +105,9 @@ static err open_parts(const suite *s, const uint8_t *private_key, span kem_outpu
 
 err hpke_seal(const suite *s, span public_key, span info, span aad, span plaintext, uint8_t *kem_output,
               uint8_t *ciphertext) {
-    return seal_parts(s, public_key, &info, 1, aad, plaintext, kem_output, ciphertext);
+    uint8_t context[HPKE_CONTEXT_MAX];
+    schedule_context(s, &info, 1, context);
+    return seal_in(s, context, public_key, aad, plaintext, kem_output, ciphertext);
 }
 
 err hpke_open(const suite *s, const uint8_t *private_key, span kem_output, span info, span aad, span ciphertext,
@@ -111,38 +117,51 @@ err hpke_open(const suite *s, const uint8_t *private_key, span kem_output, span 
 
 /* RFC 9420 §5.1.3: struct { opaque label<V>; opaque context<V>; } EncryptContext, label = "MLS 1.0 " + Label; in pieces,
  * for the context is a whole GroupContext when path secrets are encrypted. */
-typedef struct encrypt_context {
+typedef struct context_parts {
     uint8_t prefix[LABEL_PREFIX_MAX], length[LENGTH_MAX];
     span parts[4];
-} encrypt_context;
+} context_parts;
 
-static void encrypt_context_init(encrypt_context *c, const char *label, span context) {
+static void context_parts_init(context_parts *c, const char *label, span context) {
     c->parts[0] = span_of(c->prefix, kdf_label_prefix(label, c->prefix));
     c->parts[1] = span_text(label);
     c->parts[2] = span_of(c->length, kdf_length(context.n, c->length));
     c->parts[3] = context;
 }
 
+void suite_encrypt_context(const suite *s, const char *label, span context, encrypt_context *out) {
+    context_parts c;
+    context_parts_init(&c, label, context);
+    out->s = s;
+    schedule_context(s, c.parts, 4, out->b);
+}
+
+err suite_encrypt_in_context(const encrypt_context *c, span public_key, span plaintext, uint8_t *kem_output,
+                             uint8_t *ciphertext) {
+    return seal_in(c->s, c->b, public_key, SPAN_NONE, plaintext, kem_output, ciphertext);
+}
+
 err suite_encrypt_with_label(const suite *s, span public_key, const char *label, span context, span plaintext,
                              uint8_t *kem_output, uint8_t *ciphertext) {
     encrypt_context c;
-    encrypt_context_init(&c, label, context);
-    return seal_parts(s, public_key, c.parts, 4, SPAN_NONE, plaintext, kem_output, ciphertext);
+    suite_encrypt_context(s, label, context, &c);
+    return suite_encrypt_in_context(&c, public_key, plaintext, kem_output, ciphertext);
 }
 
 err suite_decrypt_with_label(const suite *s, const uint8_t *private_key, const char *label, span context,
                              span kem_output, span ciphertext, uint8_t *plaintext) {
-    encrypt_context c;
-    encrypt_context_init(&c, label, context);
+    context_parts c;
+    context_parts_init(&c, label, context);
     return open_parts(s, private_key, kem_output, c.parts, 4, SPAN_NONE, ciphertext, plaintext);
 }
 
 err hpke_send_export(const suite *s, span public_key, span info, span exporter_context, uint8_t *kem_output,
                      uint8_t *out, size_t n) {
-    uint8_t shared[KEM_SECRET_SIZE];
+    uint8_t shared[KEM_SECRET_SIZE], context[HPKE_CONTEXT_MAX];
     TRY(kem_encapsulate(s, public_key, kem_output, shared));
     schedule k;
-    schedule_init(&k, s, shared, &info, 1);
+    schedule_context(s, &info, 1, context);
+    schedule_init(&k, s, shared, context);
     err e = schedule_export(&k, exporter_context, out, n);
     schedule_wipe(&k);
     return e;
@@ -150,10 +169,11 @@ err hpke_send_export(const suite *s, span public_key, span info, span exporter_c
 
 err hpke_receive_export(const suite *s, const uint8_t *private_key, span kem_output, span info, span exporter_context,
                         uint8_t *out, size_t n) {
-    uint8_t shared[KEM_SECRET_SIZE];
+    uint8_t shared[KEM_SECRET_SIZE], context[HPKE_CONTEXT_MAX];
     TRY(kem_decapsulate(s, private_key, kem_output, shared));
     schedule k;
-    schedule_init(&k, s, shared, &info, 1);
+    schedule_context(s, &info, 1, context);
+    schedule_init(&k, s, shared, context);
     err e = schedule_export(&k, exporter_context, out, n);
     schedule_wipe(&k);
     return e;

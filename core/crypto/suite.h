@@ -98,6 +98,16 @@ MUST_USE err suite_encrypt_with_label(const suite *s, span public_key, const cha
                                       uint8_t *kem_output, uint8_t *ciphertext);
 MUST_USE err suite_decrypt_with_label(const suite *s, const uint8_t *private_key, const char *label, span context,
                                       span kem_output, span ciphertext, uint8_t *plaintext);
+/* The same to many recipients: label and context go in once, and with them what of HPKE's key schedule does not depend on
+ * the recipient. The Welcome's context is the whole encrypted GroupInfo. */
+#define HPKE_CONTEXT_MAX (1 + 2 * HASH_MAX)
+typedef struct encrypt_context {
+    const suite *s;
+    uint8_t b[HPKE_CONTEXT_MAX]; /* RFC 9180 §5.1: key_schedule_context; not secret */
+} encrypt_context;
+void suite_encrypt_context(const suite *s, const char *label, span context, encrypt_context *out);
+MUST_USE err suite_encrypt_in_context(const encrypt_context *c, span public_key, span plaintext, uint8_t *kem_output,
+                                      uint8_t *ciphertext);
 /* HPKE's secret export (RFC 9180 §5.3) for external joins (RFC 9420 §8.3): sender and receiver side. */
 MUST_USE err hpke_send_export(const suite *s, span public_key, span info, span exporter_context, uint8_t *kem_output,
                               uint8_t *out, size_t n);

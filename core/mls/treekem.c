@@ -99,16 +99,15 @@ out:
     return e;
 }
 
-static err encrypt_to(const suite *s, span public_key, const secret *path_secret, span context, arena *a,
+static err encrypt_to(const encrypt_context *c, span public_key, const secret *path_secret, arena *a,
                       hpke_ciphertext *out) {
     size_t n = (size_t)path_secret->n + AEAD_TAG_SIZE;
-    uint8_t *kem_output = arena_take(a, s->kem_output_size, 1), *ciphertext = arena_take(a, n, 1);
+    uint8_t *kem_output = arena_take(a, c->s->kem_output_size, 1), *ciphertext = arena_take(a, n, 1);
     if (kem_output == NULL || ciphertext == NULL)
         return ERR_ARENA;
-    out->kem_output = span_of(kem_output, s->kem_output_size);
+    out->kem_output = span_of(kem_output, c->s->kem_output_size);
     out->ciphertext = span_of(ciphertext, n);
-    return suite_encrypt_with_label(s, public_key, "UpdatePathNode", context, secret_span(path_secret), kem_output,
-                                    ciphertext);
+    return suite_encrypt_in_context(c, public_key, secret_span(path_secret), kem_output, ciphertext);
 }
 
 err treekem_encrypt(const ratchet_tree *t, const treekem_path *path, const uint32_t *added, size_t added_count,
@@ -117,6 +116,8 @@ err treekem_encrypt(const ratchet_tree *t, const treekem_path *path, const uint3
     update->nodes.p = ARENA_ARRAY(a, update_path_node, path->count);
     if (update->nodes.p == NULL)
         return ERR_ARENA;
+    encrypt_context with;
+    suite_encrypt_context(t->suite, "UpdatePathNode", context, &with);
     for (size_t i = 0; i < path->count; i++) {
         update_path_node *node = &update->nodes.p[i];
         u32_list to;
@@ -127,7 +128,7 @@ err treekem_encrypt(const ratchet_tree *t, const treekem_path *path, const uint3
         if (node->encrypted_path_secret.p == NULL)
             return ERR_ARENA;
         for (size_t j = 0; j < to.n; j++)
-            TRY(encrypt_to(t->suite, ratchet_tree_key(ratchet_tree_node(t, to.p[j])), &path->secrets[i], context, a,
+            TRY(encrypt_to(&with, ratchet_tree_key(ratchet_tree_node(t, to.p[j])), &path->secrets[i], a,
                            &node->encrypted_path_secret.p[j]));
     }
     return OK;

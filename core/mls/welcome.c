@@ -73,8 +73,9 @@ static err seal_group_info(const suite *s, span plain, const secret *welcome_sec
     return e;
 }
 
-static err seal_secrets(const suite *s, const key_package *kp, const secret *joiner, const psk_id_list *psks,
-                        const secret *path_secret, span encrypted_group_info, arena *a, encrypted_group_secrets *out) {
+static err seal_secrets(const encrypt_context *with, const key_package *kp, const secret *joiner,
+                        const psk_id_list *psks, const secret *path_secret, arena *a, encrypted_group_secrets *out) {
+    const suite *s = with->s;
     group_secrets plain = {.joiner_secret = secret_span(joiner), .has_path_secret = path_secret != NULL, .psks = *psks};
     if (path_secret != NULL)
         plain.path_secret = secret_span(path_secret);
@@ -88,7 +89,7 @@ static err seal_secrets(const suite *s, const key_package *kp, const secret *joi
     out->new_member = span_of(reference, s->hash_size);
     out->secrets.kem_output = span_of(kem_output, s->kem_output_size);
     out->secrets.ciphertext = span_of(ciphertext, encoded.n + AEAD_TAG_SIZE);
-    return suite_encrypt_with_label(s, kp->init_key, "Welcome", encrypted_group_info, encoded, kem_output, ciphertext);
+    return suite_encrypt_in_context(with, kp->init_key, encoded, kem_output, ciphertext);
 }
 
 err welcome_make(const group_info_source *about, const staged_commit *c, const welcome_source *from, arena *a,
@@ -102,10 +103,11 @@ err welcome_make(const group_info_source *about, const staged_commit *c, const w
     w.secrets.p = ARENA_ARRAY(a, encrypted_group_secrets, w.secrets.n);
     if (w.secrets.p == NULL)
         return ERR_ARENA;
+    encrypt_context with;
+    suite_encrypt_context(s, "Welcome", w.encrypted_group_info, &with);
     for (size_t i = 0; i < c->added_count; i++) {
         const secret *path_secret = from->path != NULL ? treekem_secret_for(from->path, c->added[i]) : NULL;
-        TRY(seal_secrets(s, from->key_packages[i], from->joiner, from->psks, path_secret, w.encrypted_group_info, a,
-                         &w.secrets.p[i]));
+        TRY(seal_secrets(&with, from->key_packages[i], from->joiner, from->psks, path_secret, a, &w.secrets.p[i]));
     }
     return WIRE_ENCODE(a, wire_welcome, &w, encoded);
 }

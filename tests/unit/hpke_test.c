@@ -192,6 +192,33 @@ static int start(void **state) {
     return 0;
 }
 
+/* One prepared context to several recipients gives, of the same random bytes, what encrypting to each by itself gives. */
+static void a_prepared_context_encrypts_the_same(void **state) {
+    static uint8_t context[3000];
+    for (size_t i = 0; i < sizeof context; i++)
+        context[i] = (uint8_t)(i * 7);
+    for (size_t i = 0; i < SUITES; i++) {
+        const suite *s = suite_find(IDS[i]);
+        encrypt_context prepared;
+        suite_encrypt_context(s, "Welcome", SPAN(context), &prepared);
+        for (uint8_t n = 0; n < 3; n++) {
+            kem_key_pair pair;
+            uint8_t random[64], enc[2][KEM_OUTPUT_MAX], ciphertext[2][20];
+            memset(random, 1 + n, sizeof random);
+            assert_ok(suite_generate_key_pair(s, &pair));
+            const span to = span_of(pair.public_key, s->kem_public_size);
+            size_t drawn = s->id == SUITE_X25519 ? 32 : 64;
+            host_set_random(random, drawn);
+            assert_ok(suite_encrypt_in_context(&prepared, to, span_text("text"), enc[0], ciphertext[0]));
+            host_set_random(random, drawn);
+            assert_ok(
+                suite_encrypt_with_label(s, to, "Welcome", SPAN(context), span_text("text"), enc[1], ciphertext[1]));
+            assert_memory_equal(enc[0], enc[1], s->kem_output_size);
+            assert_memory_equal(ciphertext[0], ciphertext[1], 20);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(x25519_matches_rfc_9180_appendix_a2),
@@ -201,6 +228,7 @@ int main(void) {
         cmocka_unit_test(hpke_refuses_any_change),
         cmocka_unit_test(low_order_points_do_not_encrypt_to_anyone),
         cmocka_unit_test(labels_and_contexts_separate),
+        cmocka_unit_test(a_prepared_context_encrypts_the_same),
         cmocka_unit_test(encrypting_twice_gives_two_ciphertexts),
     };
     return cmocka_run_group_tests(tests, start, NULL);
