@@ -186,20 +186,21 @@ static bool read_element(wire *w, void *element, wire_visitor *visit) {
     return w->error == OK;
 }
 
-/* Counts the elements up to w->size, then comes back. What they take from the arena is given back after each. */
+/* Counts the elements up to w->size, then comes back. Vectors in them are passed over, so that all of a type nested n deep
+ * is visited twice, not 2^n times; what is in them is judged when they are read. */
 static size_t count_elements(wire *w, size_t element_size, wire_visitor *visit) {
     size_t start = w->at, count = 0;
     size_t mark = arena_mark(w->arena);
-    while (w->at < w->size) {
-        void *scratch = arena_take(w->arena, 1, element_size);
-        if (scratch == NULL)
-            wire_fail(w, ERR_ARENA);
-        else if (read_element(w, scratch, visit))
-            count++;
-        arena_release(w->arena, mark);
-        if (w->error != OK)
-            return 0;
+    void *scratch = arena_take(w->arena, 1, element_size);
+    if (scratch == NULL)
+        wire_fail(w, ERR_ARENA);
+    w->counting = true;
+    while (w->error == OK && w->at < w->size) {
+        memset(scratch, 0, element_size);
+        count += read_element(w, scratch, visit);
     }
+    w->counting = false;
+    arena_release(w->arena, mark);
     w->at = start;
     return count;
 }
@@ -212,6 +213,10 @@ static void read_vector(wire *w, void **elements, size_t *count, size_t element_
         return;
     if (bytes > w->size - w->at) {
         wire_fail(w, ERR_TRUNCATED);
+        return;
+    }
+    if (w->counting) {
+        w->at += bytes;
         return;
     }
     /* Elements see the vector's end as the end of the input. */

@@ -26,7 +26,8 @@ typedef struct wire {
     uint8_t *out;      /* WIRE_WRITE: the output, `size` bytes of it */
     size_t at;         /* bytes read, written or measured so far */
     size_t size;
-    arena *arena; /* WIRE_READ: where arrays live */
+    arena *arena;  /* WIRE_READ: where arrays live */
+    bool counting; /* WIRE_READ: elements are being counted, and vectors in them passed over */
 } wire;
 
 void wire_read_init(wire *w, span in, arena *a);
@@ -57,7 +58,8 @@ void wire_rest(wire *w, span *s);
 
 /* A vector of structs: `T name<V>`. Fields `T *p; size_t n;` of an anonymous or named struct, visitor
  * void visit(wire *, T *). An element that takes no bytes while reading is ERR_MALFORMED, so no input can loop for ever.
- * When reading, elements are visited twice: to count them, then into an array that fits. */
+ * When reading, elements are visited twice: to count them, while the vectors in them are passed over by their lengths and
+ * stay empty, then into an array that fits. So a visitor must not judge a vector's elements. */
 typedef void wire_visitor(wire *w, void *element);
 void wire_vector(wire *w, void **elements, size_t *count, size_t element_size, wire_visitor *visit);
 #define WIRE_VEC(w, vec, visit)                                                                                        \

@@ -536,6 +536,27 @@ static void wire_box(wire *w, box *o) { WIRE_VEC(w, o->spans, wire_opaque); }
 static void wire_crate(wire *w, crate *o) { WIRE_VEC(w, o->boxes, wire_box); }
 static void wire_ship(wire *w, ship *o) { WIRE_VEC(w, o->crates, wire_crate); }
 
+static size_t spans_visited;
+static void wire_counted_span(wire *w, span *o) {
+    spans_visited++;
+    wire_opaque(w, o);
+}
+static void wire_counted_box(wire *w, box *o) { WIRE_VEC(w, o->spans, wire_counted_span); }
+static void wire_counted_crate(wire *w, crate *o) { WIRE_VEC(w, o->boxes, wire_counted_box); }
+static void wire_counted_ship(wire *w, ship *o) { WIRE_VEC(w, o->crates, wire_counted_crate); }
+
+static void reading_visits_each_element_twice_however_deep(void **state) {
+    arena a = test_arena();
+    ship o = {0};
+    /* Two crates of two boxes of two spans. */
+    assert_ok(WIRE_DECODE(hex("0e 06 02 0000 02 0000 06 02 0000 02 0000"), &a, wire_counted_ship, &o));
+    assert_int_equal(o.crates.p[1].boxes.p[1].spans.n, 2);
+    assert_int_equal(spans_visited, 2 * 8);
+    /* What counting passes over is judged all the same. */
+    assert_err(WIRE_DECODE(hex("05 04 03 00 02ff"), &a, wire_counted_ship, &o), ERR_TRUNCATED);
+    assert_err(WIRE_DECODE(hex("05 04 03 00 4000"), &a, wire_counted_ship, &o), ERR_NOT_MINIMAL);
+}
+
 static void vectors_longer_than_their_length_can_say_are_refused(void **state) {
     uint8_t byte = 0;
     span halves[2] = {span_of(&byte, 0x20000000 - 4), span_of(&byte, 0x20000000 - 5)};
@@ -626,6 +647,7 @@ int main(void) {
         cmocka_unit_test(a_vectors_claim_does_not_take_memory),
         cmocka_unit_test(the_arena_limits_what_a_vector_becomes),
         cmocka_unit_test(counting_gives_the_arena_back),
+        cmocka_unit_test(reading_visits_each_element_twice_however_deep),
         cmocka_unit_test(nested_vectors_with_every_size_of_length),
         cmocka_unit_test(decoding_then_encoding_gives_the_same_bytes),
     };
