@@ -318,16 +318,17 @@ $(CTCHECK_BIN): $(CTCHECK_SRC:%.c=build/native/%.o) $(native_SUPPORT_OBJ) build/
 -include $(CTCHECK_SRC:%.c=build/native/%.d)
 
 # What `make bench` measures inside the core: natively, and in wasm together with all that the module has.
-build/tests/bench: build/native/tests/bench/bench.o build/native/tests/bench/main.o $(native_SUPPORT_OBJ) build/native/libsotto.a \
-  build/native/libthird.a
+build/tests/bench build/tests/groups: build/tests/%: build/native/tests/bench/%.o build/native/tests/bench/%_main.o \
+  build/native/tests/bench/party.o $(native_SUPPORT_OBJ) build/native/libsotto.a build/native/libthird.a
 	@mkdir -p $(@D)
 	$(call run,LINK) $(NATIVE_CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lm -pthread
 
-build/tests/bench.wasm: build/wasm/tests/bench/bench.o build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o \
-  build/wasm/sodium_runtime.o
+build/tests/bench.wasm: $(patsubst %,build/wasm/tests/bench/%.o,bench groups party) build/wasm/libsotto.a build/wasm/libthird.a \
+  build/wasm/runtime.o build/wasm/sodium_runtime.o
 	@mkdir -p $(@D)
-	$(call link_wasm,$(SOTTO_EXPORTS) $(addprefix bench_,start count name limit most prepare run first_key first_key_stored))
--include $(foreach b,native wasm,build/$(b)/tests/bench/bench.d)
+	$(call link_wasm,$(SOTTO_EXPORTS) $(addprefix bench_,start count name limit most prepare run first_key first_key_stored) \
+	  $(addprefix groups_,begin end run act in out out_size figure))
+-include $(wildcard build/native/tests/bench/*.d build/wasm/tests/bench/*.d)
 
 # Declarations and reference page of the commands, from the module's own manifest.
 build/glue/sotto.d.ts: build/sotto.wasm glue/generate.mjs glue/core.mjs core/command/README.md package.json
@@ -409,7 +410,7 @@ fuzz: $(FUZZ_BIN) ## each fuzzer for SECONDS= of time
 	  $$f -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus/$${f##*/} \
 	  $$(ls -d tests/fuzz/corpus/$${f##*/} 2>/dev/null) || exit 1; done
 
-bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/bench.wasm ## measure; writes build/bench.json
+bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/groups build/tests/bench.wasm ## measure; writes build/bench.json
 	@node tests/bench/bench.mjs
 
 conformance: $(NODE_NEEDS) ## check any server that claims to speak the protocol (URL=)

@@ -3,27 +3,13 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "client/state.h"
 #include "crypto/random.h"
 #include "crypto/seal.h"
-
-#ifdef __wasm__
-#define EXPORT __attribute__((used, visibility("default")))
-#else
-#define EXPORT
-#endif
+#include "party.h"
 
 #define ARENA_SIZE (2u << 20)
 #define LARGEST 65536
 #define QUEUE_MAX 512 /* messages made ahead; less than a receiver reads forward */
-#define NOW_MS 1790000000000ull
-
-/* Every step here must succeed: a benchmark of failures would look fast. */
-#define MUST(expression)                                                                                               \
-    do {                                                                                                               \
-        if ((expression) != OK)                                                                                        \
-            return __LINE__;                                                                                           \
-    } while (0)
 
 /* ---------------------------------------------------------------- libsodium by itself */
 
@@ -48,6 +34,10 @@ static int aead_open(size_t n) {
 }
 static int sha256_of(size_t n) { return crypto_hash_sha256(digest, input, n); }
 static int sha512_of(size_t n) { return crypto_hash_sha512(digest, input, n); }
+static int x25519_base(size_t n) {
+    (void)n;
+    return crypto_scalarmult_curve25519_base(digest, key);
+}
 static int x25519(size_t n) {
     (void)n;
     return crypto_scalarmult_curve25519(digest, key, point);
@@ -122,6 +112,7 @@ static const struct {
     {"sodium aead 65536", aead_seal, 65536},
     {"sodium sha256 65536", sha256_of, 65536},
     {"sodium sha512 65536", sha512_of, 65536},
+    {"sodium x25519 base", x25519_base, 0},
     {"sodium x25519", x25519, 0},
     {"sodium sign 32", sign, 32},
     {"sodium sign 100", sign, 100},
@@ -156,19 +147,11 @@ static int start_primitives(void) {
 
 /* ---------------------------------------------------------------- two members of a group */
 
-typedef struct side {
-    client client; /* of which the store and the records over it are used */
-    open_group slot;
-    group_host host;
-    signature_key signer;
-    group *group;
-} side;
-
 /* What side 0 sends, side 1 receives. Sending by itself is measured with side 1, so that nobody falls behind. */
 typedef struct pair {
     uint16_t suite;
     bool stored;
-    side sides[2];
+    party sides[2];
     span queue[QUEUE_MAX];
     size_t queued;
 } pair;
@@ -180,55 +163,27 @@ static pair pairs[] = {{.suite = SUITE_XWING},
 #define PAIRS (int)(sizeof pairs / sizeof *pairs)
 static arena scratch;
 
-static uint64_t now_ms(void *ctx) {
-    (void)ctx;
-    return NOW_MS;
-}
-
-static leaf_params leaf_of(const signature_key *signer) {
-    return (leaf_params){.identity = span_text("0123456789abcdef"),
-                         .signer = signer,
-                         .not_before = NOW_MS / 1000 - 100,
-                         .not_after = NOW_MS / 1000 + 90 * 86400};
-}
-
-static err side_init(side *s, bool stored) {
-    uint8_t seed[ED25519_SEED_SIZE];
-    random_bytes(seed, sizeof seed);
-    signature_key_from_seed(seed, &s->signer);
-    s->host = (group_host){.now = now_ms};
-    if (!stored)
-        return OK;
-    TRY(store_open("", NULL, true, &account_schema, &s->client.store));
-    s->slot = (open_group){.client = &s->client, .conversation = 1};
-    s->host.records = groups_host(&s->slot).records;
-    return OK;
-}
-
-static err side_begin(const side *s) { return s->client.store != NULL ? store_begin(s->client.store) : OK; }
-static err side_commit(const side *s) { return s->client.store != NULL ? store_commit(s->client.store) : OK; }
-
 static int pair_start(pair *p) {
-    side *a = &p->sides[0], *b = &p->sides[1];
+    party *a = &p->sides[0], *b = &p->sides[1];
     const suite *s = suite_find(p->suite);
-    MUST(side_init(a, p->stored));
-    MUST(side_init(b, p->stored));
-    leaf_params leaf_a = leaf_of(&a->signer), leaf_b = leaf_of(&b->signer);
+    MUST(party_init(a, p->stored));
+    MUST(party_init(b, p->stored));
+    leaf_params leaf_a = party_leaf(&a->signer), leaf_b = party_leaf(&b->signer);
     span key_package;
     key_package_secrets secrets;
     commit_output out;
     staged_commit *staged;
-    MUST(side_begin(a));
+    MUST(party_begin(a));
     MUST(group_create(&a->host, &(group_params){.suite = s, .group_id = span_text("bench"), .leaf = &leaf_a}, &scratch,
                       &a->group));
     MUST(key_package_create(s, &leaf_b, false, &scratch, &key_package, &secrets));
     MUST(group_stage_commit(a->group, &(commit_params){.adds = &key_package, .add_count = 1}, &scratch, &out, &staged));
     MUST(group_merge_commit(a->group, staged, &scratch));
-    MUST(side_commit(a));
-    MUST(side_begin(b));
+    MUST(party_commit(a));
+    MUST(party_begin(b));
     join_params join = {.welcome = out.welcome, .key_package = key_package, .secrets = &secrets, .signer = &b->signer};
     MUST(group_join(&b->host, &join, &scratch, &b->group));
-    MUST(side_commit(b));
+    MUST(party_commit(b));
     arena_reset(&scratch);
     return 0;
 }
@@ -247,28 +202,28 @@ static err keep_text(store *s, span text, bool own) {
     query_bind_blob(&q, SPAN(id));
     query_bind_int(&q, own);
     query_bind_text(&q, text);
-    query_bind_int(&q, NOW_MS);
-    query_bind_int(&q, NOW_MS);
+    query_bind_int(&q, PARTY_NOW_MS);
+    query_bind_int(&q, PARTY_NOW_MS);
     return query_end(&q);
 }
 
 /* One message in one transaction. */
-static err send_one(const side *s, size_t n, span *message) {
+static err send_one(const party *s, size_t n, span *message) {
     span text = span_of(input, n);
-    TRY(side_begin(s));
+    TRY(party_begin(s));
     TRY(group_protect(s->group, text, SPAN_NONE, &scratch, message));
     if (s->client.store != NULL)
         TRY(keep_text(s->client.store, text, true));
-    return side_commit(s);
+    return party_commit(s);
 }
 
-static err receive_one(const side *s, span message) {
+static err receive_one(const party *s, span message) {
     incoming in;
-    TRY(side_begin(s));
+    TRY(party_begin(s));
     TRY(group_process(s->group, message, &scratch, &in));
     if (s->client.store != NULL)
         TRY(keep_text(s->client.store, in.plaintext, false));
-    return side_commit(s);
+    return party_commit(s);
 }
 
 static void queue_clear(pair *p) {
@@ -384,7 +339,7 @@ EXPORT int bench_run(int measure, int count) {
     message_measure m = messages[measure - PRIMITIVES];
     for (int i = 0; i < count; i++) {
         span message;
-        const side *s = &m.pair->sides[1];
+        const party *s = &m.pair->sides[1];
         MUST(m.receive ? receive_one(s, m.pair->queue[i]) : send_one(s, m.n, &message));
         arena_reset(&scratch);
     }
@@ -394,11 +349,9 @@ EXPORT int bench_run(int measure, int count) {
 /* ---------------------------------------------------------------- a cold start */
 
 static err first_key(int id, arena *a, span *encoded, key_package_secrets *secrets) {
-    uint8_t seed[ED25519_SEED_SIZE];
     signature_key signer;
-    random_bytes(seed, sizeof seed);
-    signature_key_from_seed(seed, &signer);
-    leaf_params leaf = leaf_of(&signer);
+    party_signer(&signer);
+    leaf_params leaf = party_leaf(&signer);
     return key_package_create(suite_find((uint16_t)id), &leaf, false, a, encoded, secrets);
 }
 

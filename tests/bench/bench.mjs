@@ -2,6 +2,7 @@
 // limit beside it, the aim) and writes everything to build/bench.json. A benchmark asserts nothing: the machine is noisy.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { groupRows } from './group-rows.mjs';
 import { ROOT, measure, median, output } from './support.mjs';
 
 const COLD_RUNS = 9;
@@ -94,19 +95,49 @@ async function chromium() {
   row('the same, until she is asked who she is', page.ms, 'ms');
 }
 
+/** @type {import('./group-rows.mjs').GroupRow[]} */
+let groupTable = [];
+
+/** @param {Map<string, number>} medians libsodium's in wasm */
+async function groups(medians) {
+  const wasm = await measure('groups.mjs', 'wasm');
+  const native = await measure('groups.mjs', 'native');
+  const peer = await measure('ts-mls.mjs');
+  raw.groups = { wasm, native, 'ts-mls': peer };
+  groupTable = groupRows(medians, wasm, native, peer);
+}
+
+/** The second column stands to the right, as numbers do. @param {string[][]} lines */
+function printColumns(lines) {
+  const widths = [0, 1, 2, 3, 4].map((i) => Math.max(...lines.map((c) => (c[i] ?? '').length)));
+  for (const c of lines) console.log(c.map((text, i) => (i === 1 ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0))).join('  ').trimEnd());
+}
+
 function print() {
   const cells = rows.map((r) => [r.what, `${round(r.value)} ${r.unit}`, r.aim ?? '', r.beside ?? '']);
-  const widths = [0, 1, 2].map((i) => Math.max(...cells.map((c) => (c[i] ?? '').length)));
-  for (const c of [['what', 'ours', 'aim', 'beside it'], ...cells]) {
-    console.log(c.map((text, i) => (i === 1 ? text.padStart(widths[i] ?? 0) : text.padEnd(widths[i] ?? 0))).join('  ').trimEnd());
-  }
+  printColumns([['what', 'ours', 'aim', 'beside it'], ...cells]);
+  console.log('\nGroups. "just added": no parent has a key yet; else all have. libsodium: the public-key operations of that work, in wasm.');
+  const or = (/** @type {number | null | undefined} */ v) => (v === null || v === undefined ? '-' : round(v));
+  printColumns([
+    ['suite, members, what', 'wasm', 'aim', 'libsodium', 'native', 'ts-mls 1.6.4'],
+    ...groupTable.map((r) => [
+      r.what,
+      `${or(r.wasm)} ${r.unit}`,
+      r.aim ?? '',
+      r.limit === undefined || r.wasm === null ? '' : `${round(r.limit)} (${(r.limit / r.wasm).toFixed(2)})`,
+      or(r.native),
+      or(r.peer),
+    ]),
+  ]);
 }
 
 sizes();
 await coldStarts();
 rates('native', table(await output(`${ROOT}build/tests/bench`, [])));
-rates('wasm', table(await output(process.execPath, [`${ROOT}tests/bench/rates.mjs`])));
+const wasmMedians = table(await output(process.execPath, [`${ROOT}tests/bench/rates.mjs`]));
+rates('wasm', wasmMedians);
+await groups(wasmMedians);
 await client();
 await chromium();
 print();
-writeFileSync(`${ROOT}build/bench.json`, `${JSON.stringify({ node: process.version, rows, raw }, null, 1)}\n`);
+writeFileSync(`${ROOT}build/bench.json`, `${JSON.stringify({ node: process.version, rows, groups: groupTable, raw }, null, 1)}\n`);

@@ -1,4 +1,4 @@
-/* main.c: build/tests/bench: runs the list natively and writes one line a measure: its name, then nanoseconds of processor
+/* bench_main.c: build/tests/bench: runs the list natively and writes one line a measure: its name, then nanoseconds of processor
  * time an operation for each round; for one that has limits further lines, "of limit NAME" and "of whole NAME", with the part of that
  * rate that it reached, the limit run just before it. rates.mjs does the same in wasm. */
 #include <stdio.h>

@@ -13,6 +13,19 @@ export function median(values) {
 }
 
 /**
+ * The even leaves of a group, in the order in which their commits leave no parent blank with the fewest encryptions: each
+ * halves the largest subtree that nobody has committed in.
+ * @param {number} members
+ */
+export function fillingOrder(members) {
+  const leaves = [0];
+  let width = 1;
+  while (width < members) width *= 2;
+  for (let step = width / 2; step > 1; step /= 2) leaves.push(...leaves.map((leaf) => leaf + step));
+  return leaves.filter((leaf) => leaf < members);
+}
+
+/**
  * @typedef {object} Bench exports of build/tests/bench.wasm (bench.h); pointers are i32
  * @property {WebAssembly.Memory} memory
  * @property {() => void} _initialize
@@ -25,6 +38,13 @@ export function median(values) {
  * @property {(measure: number, count: number) => number} bench_run
  * @property {(suite: number) => number} bench_first_key
  * @property {(suite: number, onDisk: number) => number} bench_first_key_stored
+ * @property {(device: number, suite: number, members: number, stored: number) => number} groups_begin (groups.h)
+ * @property {(device: number, step: number) => number} groups_run
+ * @property {(leaf: number) => number} groups_act
+ * @property {(device: number, what: number, n: number) => number} groups_in
+ * @property {(device: number, what: number) => number} groups_out
+ * @property {(device: number, what: number) => number} groups_out_size
+ * @property {(device: number, figure: number) => number} groups_figure
  */
 
 /**
@@ -64,15 +84,16 @@ function hostImports(memory, files) {
 }
 
 /**
- * @param {BufferSource} bytes
+ * @param {BufferSource | WebAssembly.Module} code
  * @param {import('../../glue/core.mjs').Files} [files]
  * @returns {Promise<Bench>}
  */
-export async function loadBench(bytes, files) {
+export async function loadBench(code, files) {
   /** @type {Bench} */
   let exports;
   const imports = hostImports(() => exports.memory, files);
-  const { instance } = await WebAssembly.instantiate(bytes, imports);
+  const module = code instanceof WebAssembly.Module ? code : await WebAssembly.compile(code);
+  const instance = await WebAssembly.instantiate(module, imports);
   exports = /** @type {Bench} */ (/** @type {unknown} */ (instance.exports));
   exports._initialize();
   return exports;
