@@ -255,6 +255,16 @@ $(FUZZ_BIN): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=
 	@mkdir -p $(@D)
 	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -lm -pthread
 
+# The same targets without libFuzzer, in the build that the tests have anyway: `make asan` replays what was found.
+REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=build/asan/bin/replay_%)
+$(REPLAY_BIN): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o $(asan_SUPPORT_OBJ) \
+  build/asan/libsotto.a build/asan/libthird.a
+	@mkdir -p $(@D)
+	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -lm -pthread
+
+.PRECIOUS: build/fuzz/tests/%.o
+-include $(foreach b,fuzz asan,$(FUZZ_SRC:%.c=build/$(b)/%.d) build/$(b)/tests/fuzz/replay.d) $(SUPPORT_SRC:%.c=build/fuzz/%.d)
+
 # ---- wasm ---------------------------------------------------------------------------------------------------------------
 
 # -Oz at the link is for Binaryen alone: it inlines less, and what the compiler made of the crypto stays.
@@ -366,7 +376,7 @@ wasm: build/sotto.wasm ## the core as one WebAssembly module
 web: build/web/.built ## the pages, bundled and compressed, in build/web
 
 UNIT_BIN := $(native_UNIT)
-ASAN_BIN := $(asan_UNIT)
+ASAN_BIN := $(asan_UNIT) $(REPLAY_BIN)
 VECTORS_BIN := $(if $(VECTORS_SRC),build/tests/vectors build/tests/vectors.wasm)
 NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm build/types/glue/node.d.mts
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
@@ -406,9 +416,9 @@ format: $(STAMPS)/test-packages ## put the C sources into the house's format
 	@find core server tests emscripten -name '*.[ch]' -exec clang-format -i {} +
 
 fuzz: $(FUZZ_BIN) ## each fuzzer for SECONDS= of time
-	@for f in $(FUZZ_BIN); do echo "fuzz: $$f, $(SECONDS) s"; mkdir -p build/fuzz/corpus/$${f##*/}; \
-	  $$f -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus/$${f##*/} \
-	  $$(ls -d tests/fuzz/corpus/$${f##*/} 2>/dev/null) || exit 1; done
+	@for f in $(FUZZ_BIN); do n=$${f##*/}; echo "fuzz: $$n, $(SECONDS) s"; mkdir -p build/fuzz/corpus/$$n; \
+	  $$f -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=build/fuzz/$$n- build/fuzz/corpus/$$n \
+	  tests/fuzz/corpus/$$n || exit 1; done
 
 bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/groups build/tests/bench.wasm ## measure; writes build/bench.json
 	@node tests/bench/bench.mjs

@@ -53,6 +53,21 @@ function unitPrograms(bin, prefix) {
   });
 }
 
+/** Of each fuzzer, how many of its kept inputs are also run changed a little: about a second's worth. @type {Record<string, number>} */
+const ROUNDS = { command: 200, wire: 200_000 };
+
+/** @returns {Program[]} */
+function replayPrograms() {
+  return filesIn('tests/fuzz', /_fuzz\.c$/).map((source) => {
+    const name = basename(source, '_fuzz.c');
+    return {
+      name: `replay ${name}`,
+      command: [`build/asan/bin/replay_${name}`, `tests/fuzz/corpus/${name}`, String(ROUNDS[name] ?? 100)],
+      env: { ASAN_OPTIONS: 'detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    };
+  });
+}
+
 /**
  * @param {string} folder
  * @returns {Program[]}
@@ -69,7 +84,7 @@ function nodePrograms(folder) {
 const suites = {
   lint: () => [{ name: 'lint', command: [process.execPath, 'tests/lint/lint.mjs'] }],
   unit: () => unitPrograms('build/tests', 'unit'),
-  asan: () => unitPrograms('build/asan/bin', 'asan'),
+  asan: () => [...unitPrograms('build/asan/bin', 'asan'), ...replayPrograms()],
   ctcheck: () =>
     ['ctcheck', 'ctcheck-clang'].map((name) => ({
       name,

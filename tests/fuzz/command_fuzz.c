@@ -4,9 +4,9 @@
  *   bit 1  each piece is a whole frame as it stands; else it is a header, and the frame is laid out around it
  *   bit 2  what follows a byte 1 of a piece is its frame's attachment
  * Pieces are parted by a zero byte. Every reply must be a frame whose header is one JSON object, result or error. */
+#include "fuzz.h"
+
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cJSON.h>
@@ -21,13 +21,6 @@ static const char open_header[] = "{\"store\":\"\"}";
 static const char clinic_header[] =
     "{\"command\":\"clinic.create\",\"args\":{\"relay\":\"http://localhost\",\"clinic_name\":\"C\",\"name\":\"D\"}}";
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds) {
-    if (!holds)
-        abort();
-}
-
 static uint32_t u32_at(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
@@ -40,17 +33,17 @@ static void put_u32(uint8_t *p, size_t value) {
 /* Returns whether it says a result. */
 static bool check_reply(const uint8_t *reply) {
     size_t end = 4 + (size_t)u32_at(reply), header = u32_at(reply + 4), at = 8 + header;
-    require(at <= end && utf8_valid(span_of(reply + 8, header)));
+    REQUIRE(at <= end && utf8_valid(span_of(reply + 8, header)));
     while (at < end) {
-        require(end - at >= 4);
+        REQUIRE(end - at >= 4);
         at += 4 + (size_t)u32_at(reply + at);
-        require(at <= end);
+        REQUIRE(at <= end);
     }
     const char *stop = NULL;
     cJSON *json = cJSON_ParseWithLengthOpts((const char *)reply + 8, header, &stop, 0);
-    require(cJSON_IsObject(json) && stop == (const char *)reply + 8 + header);
+    REQUIRE(cJSON_IsObject(json) && stop == (const char *)reply + 8 + header);
     bool result = cJSON_HasObjectItem(json, "result");
-    require(result != cJSON_HasObjectItem(json, "error"));
+    REQUIRE(result != cJSON_HasObjectItem(json, "error"));
     cJSON_Delete(json);
     return result;
 }
@@ -59,7 +52,7 @@ static bool check_reply(const uint8_t *reply) {
 static uint8_t *lay_out(const void *header, size_t header_size, const void *attached, size_t attached_size, size_t *n) {
     *n = 8 + header_size + (attached != NULL ? 4 + attached_size : 0);
     uint8_t *p = sotto_alloc(*n);
-    require(p != NULL);
+    REQUIRE(p != NULL);
     put_u32(p, *n - 4);
     put_u32(p + 4, header_size);
     if (header_size > 0)
@@ -88,7 +81,7 @@ static sotto *open_memory(void) {
     size_t n;
     uint8_t *p = lay_out(open_header, sizeof open_header - 1, NULL, 0, &n);
     sotto *s = sotto_open(p, n);
-    require(s != NULL);
+    REQUIRE(s != NULL);
     sotto_free(p, n);
     return s;
 }
@@ -102,7 +95,7 @@ static sotto *open_clinic(void) {
     }
     if (clinic == NULL) {
         clinic = open_memory();
-        require(call_header(clinic, clinic_header));
+        REQUIRE(call_header(clinic, clinic_header));
         uses = 0;
     }
     return clinic;
@@ -122,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t length = (size_t)((stop != NULL ? stop : end) - piece);
         if (how & RAW) {
             p = sotto_alloc(length);
-            require(p != NULL);
+            REQUIRE(p != NULL);
             memcpy(p, piece, length);
             n = length;
         } else {
