@@ -26,6 +26,8 @@ static struct {
     bool now_set;
     uint8_t random[65536];
     size_t random_at, random_size;
+    uint64_t generator;
+    bool generator_set;
     unsigned long random_calls;
     long operations, fail_at, fail_from, abort_at;
     int error;
@@ -81,6 +83,19 @@ void host_set_random(const void *bytes, size_t n) {
     host.random_size = bytes != NULL ? n : 0;
 }
 
+void host_seed_random(uint64_t seed) {
+    host.generator = seed;
+    host.generator_set = true;
+}
+
+/* SplitMix64 (Steele et al., 2014). */
+static uint8_t generated(void) {
+    uint64_t z = host.generator += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return (uint8_t)(z ^ z >> 31);
+}
+
 unsigned long host_random_calls(void) { return host.random_calls; }
 void host_fail_after(long n) { host.fail_at = n > 0 ? host.operations + n : 0; }
 void host_fail_from(long n) { host.fail_from = n > 0 ? host.operations + n : 0; }
@@ -103,6 +118,8 @@ void host_random(void *buf, size_t n) {
     host.random_calls++;
     for (; n > 0 && host.random_at < host.random_size; n--)
         *p++ = host.random[host.random_at++];
+    for (; n > 0 && host.generator_set; n--)
+        *p++ = generated();
     while (n > 0) {
         ssize_t got = getrandom(p, n, 0);
         if (got < 0 && errno == EINTR)

@@ -22,6 +22,8 @@ void host_set_disk(struct disk *d);
 void host_set_now(double now);
 /* The next n bytes of randomness, copied; after them the machine's again. NULL: forget what is left. */
 void host_set_random(const void *bytes, size_t n);
+/* From now on all randomness is a generator's, the same for the same seed: for fuzzers, whose inputs must always do the same. */
+void host_seed_random(uint64_t seed);
 /* How often the core asked for randomness since the process started. */
 unsigned long host_random_calls(void);
 
