@@ -419,7 +419,7 @@ format: $(STAMPS)/test-packages ## put the C sources into the house's format
 
 fuzz: $(FUZZ_BIN) ## each fuzzer for SECONDS= of time
 	@for f in $(FUZZ_BIN); do n=$${f##*/}; echo "fuzz: $$n, $(SECONDS) s"; mkdir -p build/fuzz/corpus/$$n; \
-	  $$f -max_total_time=$(SECONDS) -max_len=20000 -artifact_prefix=build/fuzz/$$n- build/fuzz/corpus/$$n \
+	  $$f -max_total_time=$(SECONDS) -max_len=20000 -dict=tests/fuzz/json.dict -artifact_prefix=build/fuzz/$$n- build/fuzz/corpus/$$n \
 	  tests/fuzz/corpus/$$n || exit 1; done
 
 bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/groups build/tests/bench.wasm ## measure; writes build/bench.json
