@@ -4,6 +4,8 @@
 
 static void wire_content_id(wire *w, content_id *o) { wire_fixed(w, o->b, sizeof o->b); }
 
+static void wire_content_counter(wire *w, content_counter *o) { wire_u64(w, &o->n); }
+
 static void wire_content_person(wire *w, content_person *o) {
     wire_fixed(w, o->subject_id, sizeof o->subject_id);
     wire_u8(w, &o->kind);
@@ -38,6 +40,7 @@ void wire_content(wire *w, content *o) {
         wire_fixed(w, o->target, sizeof o->target);
         WIRE_VEC(w, o->entries, wire_content_entry);
         break;
+    case CONTENT_WITHDRAWN: WIRE_VEC(w, o->withdrawn, wire_content_counter); break;
     default: wire_fail(w, ERR_UNSUPPORTED);
     }
 }
@@ -52,7 +55,8 @@ err content_read(span bytes, arena *a, content *o) {
         return ERR_INVALID;
     if (o->kind == CONTENT_TEXT && !text_fits(o->text, TEXT_MAX))
         return ERR_INVALID;
-    if (o->kind == CONTENT_RECEIPT && o->receipt_state != MESSAGE_DELIVERED && o->receipt_state != MESSAGE_READ)
+    if (o->kind == CONTENT_RECEIPT && o->receipt_state != MESSAGE_DELIVERED && o->receipt_state != MESSAGE_READ &&
+        o->receipt_state != MESSAGE_FAILED)
         return ERR_INVALID;
     for (size_t i = 0; i < o->people.n; i++)
         if (!text_fits(o->people.p[i].name, NAME_MAX_BYTES))

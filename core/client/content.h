@@ -24,14 +24,21 @@
 
 typedef enum content_kind {
     CONTENT_TEXT = 1,
-    CONTENT_RECEIPT = 2, /* these messages were delivered to, or read on, the sender's device */
-    CONTENT_PROFILE = 3, /* names of people in this conversation, from a staff member or agent */
-    CONTENT_HISTORY = 4  /* earlier texts, for a device that joined later, from a staff member or agent */
+    CONTENT_RECEIPT =
+        2, /* these messages were delivered to, or read on, the sender's device; or could not be read there
+                            (MESSAGE_FAILED): whose they are sends them again */
+    CONTENT_PROFILE = 3,  /* names of people in this conversation, from a staff member or agent */
+    CONTENT_HISTORY = 4,  /* earlier texts, for a device that joined later, from a staff member or agent */
+    CONTENT_WITHDRAWN = 5 /* the sender's contents of these counters will not come: the relay refused them for good */
 } content_kind;
 
 typedef struct content_id {
     uint8_t b[MESSAGE_ID_SIZE];
 } content_id;
+
+typedef struct content_counter {
+    uint64_t n;
+} content_counter;
 
 typedef struct content_person {
     uint8_t subject_id[ID_SIZE];
@@ -67,6 +74,10 @@ typedef struct content {
         content_entry *p;
         size_t n;
     } entries;
+    struct {
+        content_counter *p;
+        size_t n;
+    } withdrawn; /* CONTENT_WITHDRAWN */
 } content;
 
 /* A kind that is not known fails with ERR_UNSUPPORTED. */

@@ -11,7 +11,9 @@ static notice_code notice_of(err e, bool commit) {
     case ERR_REPLAY: return NOTICE_REPLAYED;
     case ERR_EPOCH_GONE: return commit ? NOTICE_REPLAYED : NOTICE_TOO_OLD;
     case ERR_WRONG_EPOCH: return NOTICE_EPOCH_MISSING;
+    case ERR_EPOCH_EXPIRED: return NOTICE_TOO_LATE;
     case ERR_TOO_FAR_AHEAD: return NOTICE_TOO_FAR_AHEAD;
+    case ERR_KEY_DROPPED: return NOTICE_SKIPPED;
     case ERR_CERTIFICATE:
     case ERR_EXPIRED:
     case ERR_REVOKED:
@@ -19,6 +21,11 @@ static notice_code notice_of(err e, bool commit) {
     case ERR_UNSUPPORTED: return NOTICE_NEWER_VERSION;
     default: return NOTICE_ALTERED;
     }
+}
+
+/* A limit on what is kept was reached: nothing is wrong with the message, but its key is gone for good (DESIGN §6). */
+static bool key_is_gone(err e) {
+    return e == ERR_EPOCH_GONE || e == ERR_EPOCH_EXPIRED || e == ERR_TOO_FAR_AHEAD || e == ERR_KEY_DROPPED;
 }
 
 /* Errors of this machine, as opposed to of what came: the whole reply is put off. */
@@ -51,7 +58,7 @@ static err apply_message(client *c, int64_t conversation, const json *event) {
 }
 
 static err apply_group_event(client *c, const json *event, bool commit) {
-    span group, data;
+    span group, data, id;
     int64_t conversation;
     conversation_state state;
     TRY(json_bytes(event, "group", &c->scratch, &group));
@@ -79,6 +86,10 @@ static err apply_group_event(client *c, const json *event, bool commit) {
     notice_code code = notice_of(e, commit);
     if (code == NOTICE_MEMBER_REFUSED)
         TRY(conversation_set_state(c, conversation, CONVERSATION_BROKEN));
+    if (!commit && key_is_gone(e)) {
+        TRY(json_bytes(event, "id", &c->scratch, &id));
+        return message_unreadable(c, conversation, id, code);
+    }
     return client_notice(c, conversation, code);
 }
 

@@ -169,7 +169,7 @@ static err job_done(client *c, job_kind kind, int64_t lane, span reference, span
     switch (kind) {
     case JOB_DEVICE: return device_enrolled(c, body);
     case JOB_INVITATION: return invitation_registered(c, reference, true);
-    case JOB_MESSAGE: return reference.p ? message_set_sent(c, reference) : OK;
+    case JOB_MESSAGE: return message_taken(c, reference);
     case JOB_COMMIT: /* merged on its echo, in the relay's order */
     case JOB_CLINIC:
     case JOB_KEY_PACKAGES:
@@ -184,7 +184,7 @@ static err job_refused(client *c, job_kind kind, int64_t lane, span reference, i
     span problem = problem_name(&c->scratch, body);
     switch (kind) {
     case JOB_COMMIT: return membership_commit_refused(c, lane, status);
-    case JOB_MESSAGE: return reference.p ? message_set_failed(c, reference, refusal_reason(problem, status)) : OK;
+    case JOB_MESSAGE: return message_refused(c, lane, reference, refusal_reason(problem, status));
     case JOB_INVITATION: return invitation_registered(c, reference, false);
     case JOB_CLINIC:
     case JOB_DEVICE: return client_notice(c, 0, NOTICE_REFUSED);

@@ -11,6 +11,10 @@
 #define HISTORY_CHUNK_ENTRIES 50
 #define MISSING_MAX 1024 /* gaps remembered at once: as many generations as MLS would read ahead */
 #define NAMES_MAX 64
+/* A job's reference: the text's id, then the counter in its content; of other contents the counter only. */
+#define REFERENCE_PLACE 8
+#define REFERENCE_TEXT (MESSAGE_ID_SIZE + REFERENCE_PLACE)
+#define RESENT_MAX 3 /* times a text goes out again for those who could not read it */
 
 const char *message_state_name(message_state s) {
     static const char *const names[] = {"sending", "sent", "delivered", "read", "failed", "received", "seen"};
@@ -50,21 +54,27 @@ static err keep_chain_step(client *c, int64_t conversation, const content *o, sp
     return query_end(&q);
 }
 
-static err queue_message(client *c, int64_t conversation, const content *o, span group, span message) {
+/* name: the client message id by which the relay tells the same from another. */
+static err queue_message(client *c, int64_t conversation, const content *o, span name, span group, span message) {
     builder path;
     builder_init(&path, &c->scratch, 160);
     builder_text(&path, "/v1/groups/");
     builder_base64url(&path, group);
     builder_text(&path, "/messages?id=");
-    builder_base64url(&path, SPAN(o->id));
+    builder_base64url(&path, name);
     const char *text = builder_string(&path);
     if (!text)
         return ERR_ARENA;
-    return job_add(c, conversation, JOB_MESSAGE, o->kind == CONTENT_TEXT ? SPAN(o->id) : SPAN_NONE, "POST", text,
-                   "message/mls", message);
+    uint8_t reference[REFERENCE_TEXT];
+    for (int i = 0; i < REFERENCE_PLACE; i++)
+        reference[MESSAGE_ID_SIZE + i] = (uint8_t)(o->counter >> (56 - 8 * i));
+    memcpy(reference, o->id, MESSAGE_ID_SIZE);
+    return job_add(c, conversation, JOB_MESSAGE,
+                   o->kind == CONTENT_TEXT ? SPAN(reference) : span_of(reference + MESSAGE_ID_SIZE, REFERENCE_PLACE),
+                   "POST", text, "message/mls", message);
 }
 
-err message_send_content(client *c, int64_t conversation, content *o) {
+static err send_content(client *c, int64_t conversation, content *o, span name) {
     open_group *slot;
     span encoded, message;
     size_t mark = arena_mark(&c->scratch);
@@ -78,9 +88,44 @@ err message_send_content(client *c, int64_t conversation, content *o) {
     TRY(keep_chain_step(c, conversation, o, encoded));
     TRY(groups_open(c, conversation, &slot));
     TRY(group_protect(slot->group, encoded, SPAN_NONE, &c->scratch, &message));
-    TRY(queue_message(c, conversation, o, group_id(slot->group), message));
+    TRY(queue_message(c, conversation, o, name, group_id(slot->group), message));
     arena_release(&c->scratch, mark);
     return OK;
+}
+
+/* What the relay refused for good leaves a gap in our chain: the others learn of it before they see it. Sent with the next
+ * content and not at once: a relay that refuses this too must not be asked for ever. */
+static err send_withdrawn(client *c, int64_t conversation) {
+    query q;
+    content o = {.kind = CONTENT_WITHDRAWN};
+    size_t mark = arena_mark(&c->scratch);
+    o.withdrawn.p = ARENA_ARRAY(&c->scratch, content_counter, RECEIPTS_AT_ONCE);
+    if (!o.withdrawn.p)
+        return ERR_ARENA;
+    query_init(&q, c->store,
+               "DELETE FROM withdrawn WHERE conversation = ?1 AND counter IN"
+               " (SELECT counter FROM withdrawn WHERE conversation = ?1 LIMIT 200) RETURNING counter");
+    query_bind_int(&q, conversation);
+    while (o.withdrawn.n < RECEIPTS_AT_ONCE && query_row(&q))
+        o.withdrawn.p[o.withdrawn.n++].n = (uint64_t)query_int(&q, 0);
+    TRY(query_end(&q));
+    if (o.withdrawn.n)
+        TRY(send_content(c, conversation, &o, SPAN(o.id)));
+    arena_release(&c->scratch, mark);
+    return OK;
+}
+
+err message_send_content(client *c, int64_t conversation, content *o) {
+    TRY(send_withdrawn(c, conversation));
+    return send_content(c, conversation, o, SPAN(o->id));
+}
+
+static err withdraw(client *c, int64_t conversation, int64_t counter) {
+    query q;
+    query_init(&q, c->store, "INSERT INTO withdrawn (conversation, counter) VALUES (?, ?) ON CONFLICT DO NOTHING");
+    query_bind_int(&q, conversation);
+    query_bind_int(&q, counter);
+    return query_end(&q);
 }
 
 static err send_text(client *c, int64_t conversation, span id, span text, int64_t sent_ms) {
@@ -124,8 +169,8 @@ static err next_unsent(client *c, int64_t conversation, uint8_t *id, span *text,
     err e = ERR_NOT_FOUND;
     query_init(&q, c->store,
                "SELECT message_id, text, sent_ms FROM message m WHERE conversation = ? AND state = 0"
-               " AND NOT EXISTS (SELECT 1 FROM job WHERE job.lane = m.conversation AND job.kind = 8 AND job.reference "
-               "= m.message_id)"
+               " AND NOT EXISTS (SELECT 1 FROM job WHERE job.lane = m.conversation AND job.kind = 8 AND "
+               "substr(job.reference, 1, 16) = m.message_id)"
                " ORDER BY id LIMIT 1");
     query_bind_int(&q, conversation);
     if (query_row(&q)) {
@@ -169,15 +214,23 @@ static err advance(client *c, int64_t within, span message_id, message_state sta
     return OK;
 }
 
-err message_set_sent(client *c, span message_id) {
+err message_echo(client *c, span message_id) {
     return advance(
         c, 0, message_id, MESSAGE_SENT,
         "UPDATE message SET state = ? WHERE message_id = ? AND own = 1 AND state = 0 RETURNING conversation");
 }
 
-err message_echo(client *c, span message_id) { return message_set_sent(c, message_id); }
+/* References of an earlier version end after the id, or are none. */
+static span reference_text(span reference) {
+    return reference.n >= MESSAGE_ID_SIZE ? span_of(reference.p, MESSAGE_ID_SIZE) : SPAN_NONE;
+}
 
-err message_set_failed(client *c, span message_id, const char *reason) {
+err message_taken(client *c, span reference) {
+    span id = reference_text(reference);
+    return id.n ? message_echo(c, id) : OK;
+}
+
+static err set_failed(client *c, span message_id, const char *reason) {
     query q;
     int64_t conversation = 0;
     query_init(&q, c->store,
@@ -191,6 +244,18 @@ err message_set_failed(client *c, span message_id, const char *reason) {
     if (conversation)
         changed(c, conversation, message_id);
     return OK;
+}
+
+err message_refused(client *c, int64_t conversation, span reference, const char *reason) {
+    span id = reference_text(reference);
+    uint64_t counter = 0;
+    if (id.n)
+        TRY(set_failed(c, id, reason));
+    if (reference.n != REFERENCE_PLACE && reference.n != REFERENCE_TEXT)
+        return OK;
+    for (size_t i = reference.n - REFERENCE_PLACE; i < reference.n; i++)
+        counter = counter << 8 | reference.p[i];
+    return withdraw(c, conversation, (int64_t)counter);
 }
 
 err client_message_retry(client *c, effects *fx, span id) {
@@ -293,6 +358,56 @@ err client_conversation_read(client *c, effects *fx, int64_t conversation, int64
         return OK;
     client_event(c, EVENT_CONVERSATION, conversation, SPAN_NONE, NULL, NULL, -1);
     return message_send_receipts(c);
+}
+
+/* ---- what could not be read */
+
+err message_unreadable(client *c, int64_t conversation, span message_id, notice_code code) {
+    query q;
+    query_init(&q, c->store, "SELECT 1 FROM message WHERE message_id = ? AND conversation = ?");
+    query_bind_blob(&q, message_id);
+    query_bind_int(&q, conversation);
+    bool read_before = query_row(&q);
+    TRY(query_end(&q));
+    if (read_before)
+        return client_notice(c, conversation, NOTICE_REPLAYED);
+    if (message_id.n == MESSAGE_ID_SIZE)
+        TRY(receipt_due(c, conversation, message_id, MESSAGE_FAILED));
+    return client_notice(c, conversation, code);
+}
+
+/* Somebody could not read our text: it goes out again, under its own name for the members (who has it shows it once) and
+ * a new one for the relay, which knows the old one by its bytes. */
+static err send_again(client *c, int64_t conversation, span id) {
+    query q;
+    content o = {.kind = CONTENT_TEXT};
+    uint8_t name[MESSAGE_ID_SIZE];
+    err e = ERR_NOT_FOUND;
+    query_init(
+        &q, c->store,
+        "SELECT text, sent_ms FROM message m WHERE message_id = ? AND conversation = ? AND device_id = ? AND kind = 0"
+        " AND state IN (1, 2, 3) AND NOT EXISTS (SELECT 1 FROM resent r WHERE r.message_id = m.message_id AND times >= "
+        "?)");
+    query_bind_blob(&q, id);
+    query_bind_int(&q, conversation);
+    query_bind_blob(&q, SPAN(c->device_id));
+    query_bind_int(&q, RESENT_MAX);
+    if (query_row(&q)) {
+        e = arena_copy(&c->scratch, query_text(&q, 0), &o.text);
+        o.sent_ms = (uint64_t)query_int(&q, 1);
+    }
+    TRY(query_end(&q));
+    if (e != OK)
+        return e == ERR_NOT_FOUND ? OK : e;
+    query_init(&q, c->store,
+               "INSERT INTO resent (message_id, times) VALUES (?, 1) ON CONFLICT (message_id) DO UPDATE SET times = "
+               "times + 1");
+    query_bind_blob(&q, id);
+    TRY(query_end(&q));
+    memcpy(o.id, id.p, MESSAGE_ID_SIZE);
+    random_bytes(name, sizeof name);
+    TRY(send_withdrawn(c, conversation));
+    return send_content(c, conversation, &o, SPAN(name));
 }
 
 /* ---- names and history, for those who do not know them */
@@ -417,6 +532,13 @@ static err put_missing(client *c, int64_t conversation, span device_id, int64_t 
     return OK;
 }
 
+static int64_t withdrawn_between(const content *o, int64_t after, int64_t before) {
+    int64_t count = 0;
+    for (size_t i = 0; i < o->withdrawn.n; i++)
+        count += (int64_t)o->withdrawn.p[i].n > after && (int64_t)o->withdrawn.p[i].n < before;
+    return count;
+}
+
 /* Does this content follow the one before it from the same device? What does not is told, and shown all the same. */
 static err check_chain(client *c, int64_t conversation, span device_id, const content *o, span encoded) {
     query q;
@@ -439,7 +561,8 @@ static err check_chain(client *c, int64_t conversation, span device_id, const co
     }
     if (known && counter > last + 1) {
         TRY(put_missing(c, conversation, device_id, last + 1, counter));
-        TRY(client_notice(c, conversation, NOTICE_MISSING));
+        if (counter - last - 1 > withdrawn_between(o, last, counter)) /* else receive_withdrawn tells of them */
+            TRY(client_notice(c, conversation, NOTICE_MISSING));
     } else if (known && !fits) {
         TRY(client_notice(c, conversation, NOTICE_CHAIN_BROKEN));
     }
@@ -487,6 +610,11 @@ static err receive_text(client *c, int64_t conversation, const certificate *send
 /* A receipt counts when it comes from the other side: clinic for a patient's message, patient for a clinic's; and within
  * its conversation: nobody can say that another patient read something. */
 static err receive_receipt(client *c, int64_t conversation, const certificate *sender, const content *o) {
+    if (o->receipt_state == MESSAGE_FAILED) {
+        for (size_t i = 0; i < o->receipts.n; i++)
+            TRY(send_again(c, conversation, SPAN(o->receipts.p[i].b)));
+        return OK;
+    }
     if ((sender->kind == CERTIFICATE_PATIENT) == (c->kind == CERTIFICATE_PATIENT))
         return OK;
     for (size_t i = 0; i < o->receipts.n; i++)
@@ -549,6 +677,16 @@ static err receive_history(client *c, int64_t conversation, const certificate *s
     return OK;
 }
 
+static err receive_withdrawn(client *c, int64_t conversation, span device_id, const content *o) {
+    bool any = false;
+    for (size_t i = 0; i < o->withdrawn.n; i++) {
+        bool was_missing;
+        TRY(take_missing(c, conversation, device_id, (int64_t)o->withdrawn.p[i].n, &was_missing));
+        any = any || was_missing;
+    }
+    return any ? client_notice(c, conversation, NOTICE_WITHDRAWN) : OK;
+}
+
 err message_receive(client *c, int64_t conversation, const certificate *sender, span plaintext) {
     content o;
     uint8_t device_id[ID_SIZE];
@@ -560,6 +698,7 @@ err message_receive(client *c, int64_t conversation, const certificate *sender, 
     case CONTENT_RECEIPT: return receive_receipt(c, conversation, sender, &o);
     case CONTENT_PROFILE: return receive_names(c, conversation, sender, &o);
     case CONTENT_HISTORY: return receive_history(c, conversation, sender, &o);
+    case CONTENT_WITHDRAWN: return receive_withdrawn(c, conversation, SPAN(device_id), &o);
     default: return ERR_UNSUPPORTED;
     }
 }

@@ -51,10 +51,17 @@ static const struct {
     [NOTICE_EPOCH_MISSING] =
         {"epoch_missing",
          "A message could not be read, because the server has not delivered a change that came before it."},
-    [NOTICE_TOO_OLD] =
-        {"too_old",
-         "A message came too late to be read: its key was already deleted. Please ask the sender to send it again."},
-    [NOTICE_TOO_FAR_AHEAD] = {"too_far_ahead", "A message could not be read: too many messages before it are missing."},
+    [NOTICE_TOO_OLD] = {"too_old", "A message could not be read: it came after so many changes that its key was "
+                                   "already deleted. Asking for it again."},
+    [NOTICE_TOO_LATE] = {"too_late", "A message could not be read: it came more than a week late, and its key was "
+                                     "already deleted. Asking for it again."},
+    [NOTICE_TOO_FAR_AHEAD] =
+        {"too_far_ahead", "A message could not be read: too many messages before it are missing. Asking for it again."},
+    [NOTICE_SKIPPED] =
+        {"skipped",
+         "A message could not be read: so many came before it that its key was already deleted. Asking for it again."},
+    [NOTICE_WITHDRAWN] = {"withdrawn", "A message could not be read here: the server refused to pass it on. Its sender "
+                                       "was told and can send it again."},
     [NOTICE_NEWER_VERSION] =
         {"newer_version",
          "A message came that this version cannot show. Please reload the page to get the newest version."},

@@ -231,9 +231,12 @@ MUST_USE err message_send_names(client *c, int64_t conversation);
 MUST_USE err message_share_history(client *c, int64_t conversation, const uint8_t device_id[ID_SIZE]);
 /* Our own message came back by the inbox: the relay has it, whatever became of the answer. */
 MUST_USE err message_echo(client *c, span message_id);
-/* The relay has it (or failed it for good, with the reason in plain words). */
-MUST_USE err message_set_sent(client *c, span message_id);
-MUST_USE err message_set_failed(client *c, span message_id, const char *reason);
+/* The answer to a JOB_MESSAGE, by its reference: the relay has it; or refused it for good, with the reason in plain words:
+ * then the others are told that it will not come. */
+MUST_USE err message_taken(client *c, span reference);
+MUST_USE err message_refused(client *c, int64_t conversation, span reference, const char *reason);
+/* What came under this name can never be read: told, and its sender asked to send it again. */
+MUST_USE err message_unreadable(client *c, int64_t conversation, span message_id, notice_code code);
 
 /* ---- jobs.c: requests that survive a crash */
 MUST_USE err job_add(client *c, int64_t lane, job_kind kind, span reference, const char *method, const char *path,

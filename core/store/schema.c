@@ -55,7 +55,8 @@ static const char version_1[] =
     "INTEGER NOT NULL)"
     " WITHOUT ROWID, STRICT;"
     /* Requests that must reach the relay, however often we are killed. lane 0: the account's, in order, before all
-     * else; otherwise the conversation's, in order. kind: job_kind. reference: what the answer is about. */
+     * else; otherwise the conversation's, in order. kind: job_kind. reference: what the answer is about;
+     * of a message its id, if it is a text, and its place in our chain of contents (8 bytes). */
     /* AUTOINCREMENT: an answer names its request's job, so a number must never come to mean another one. */
     "CREATE TABLE job (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, kind INTEGER NOT NULL, reference "
     "BLOB, method TEXT NOT NULL,"
@@ -66,6 +67,18 @@ static const char version_1[] =
     "CREATE TABLE notice (id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, code TEXT NOT NULL, at_ms INTEGER NOT "
     "NULL) STRICT;";
 
-static const char *const migrations[] = {version_1};
+static const char version_2[] =
+    /* How often our text was sent again for somebody who could not read it. */
+    "CREATE TABLE resent (message_id BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID, STRICT;"
+    /* Places in our chain of contents that the relay refused for good and that we have yet to tell the others of. */
+    "CREATE TABLE withdrawn (conversation INTEGER NOT NULL, counter INTEGER NOT NULL,"
+    " PRIMARY KEY (conversation, counter)) WITHOUT ROWID, STRICT;"
+    /* Listed devices whose key packages were asked for in vain: since when, and when to ask again. */
+    "CREATE TABLE claim (device_id BLOB PRIMARY KEY, since_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL)"
+    " WITHOUT ROWID, STRICT;"
+    /* The epoch without us: a Welcome to no later one is an old one, brought again. */
+    "CREATE TABLE departure (conversation INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;";
+
+static const char *const migrations[] = {version_1, version_2};
 
 const store_schema account_schema = {migrations, sizeof migrations / sizeof migrations[0]};

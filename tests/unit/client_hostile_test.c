@@ -565,11 +565,15 @@ static void to_what_is_sent(void **state) {
             size_t count;
             snprintf(text, sizeof text, "text %zu", i);
             assert_ok(send_text(&w, text));
+            bool again = statuses[s] == 0 || statuses[s] == 401 || statuses[s] == 429 || statuses[s] >= 500;
             pending *p = find(&w, "POST", "/messages");
+            if (p != NULL && i > 0 && statuses[s] / 100 != 2 && !again) {
+                answer(&w, p, 200, "{\"seq\":5}"); /* first the others are told that the one before will not come */
+                p = find(&w, "POST", "/messages");
+            }
             if (p == NULL)
                 fail_msg("text %zu does not go out after %d", i, statuses[s]);
             answer(&w, p, statuses[s], nonsense[i]);
-            bool again = statuses[s] == 0 || statuses[s] == 401 || statuses[s] == 429 || statuses[s] >= 500;
             begin(&w);
             assert_ok(client_messages(w.c, &w.arena, w.conversation, 0, 1, &list, &count));
             assert_int_equal(list[0].state, statuses[s] / 100 == 2 ? MESSAGE_SENT
