@@ -156,7 +156,7 @@ void account_forget(client *c) {
     wipe(c->clinic_name, sizeof c->clinic_name);
     c->rights = 0;
     c->failures = 0;
-    c->retry_at_ms = c->roster_retry_ms = c->inbox_retry_ms = 0;
+    c->retry_at_ms = c->roster_retry_ms = c->inbox_retry_ms = c->claim_retry_ms = 0;
     c->inbox_idle = 0;
     memset(c->inflight, 0, sizeof c->inflight);
 }
@@ -191,6 +191,7 @@ err client_account_unlock(client *c, effects *fx, span pin) {
     c->kept = true;
     TRY_OUT(begin_within(c));
     TRY_OUT(account_load(c));
+    TRY_OUT(membership_claim_anew(c));
     client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "open", NULL, -1);
     return OK;
 out:

@@ -13,10 +13,10 @@
 #define LEAF_DAYS 90   /* of a key package's or leaf's lifetime; certificates run longer */
 #define STOCK_STAFF 24 /* key packages kept at the relay: one is used by each new patient */
 #define STOCK_PATIENT 3
-/* When the relay had no key packages (somebody enrolled and still chooses a PIN), or false ones: asked again after a
- * quarter of the time waited so far, within these bounds. */
+/* Key packages that were not there (somebody enrolled and still chooses a PIN, or never comes back), or false ones, are asked
+ * for again after a quarter of the time waited so far, within these bounds. */
 #define CLAIM_AGAIN_MIN_MS 1000
-#define CLAIM_AGAIN_MAX_MS 60000
+#define CLAIM_AGAIN_MAX_MS 3600000
 #define CLAIM_MAX 64 /* the relay's limit a call */
 
 /* ---- leaves and key packages */
@@ -203,21 +203,79 @@ err membership_create_care(client *c) {
 
 /* ---- claims */
 
-static err listed_devices(client *c, span **ids, size_t *count) {
+/* The members' devices. */
+typedef struct present {
+    uint8_t (*ids)[ID_SIZE];
+    size_t count;
+} present;
+
+static bool is_present(const present *p, span id) {
+    for (size_t i = 0; i < p->count; i++)
+        if (span_equal(SPAN(p->ids[i]), id))
+            return true;
+    return false;
+}
+
+typedef struct wanted {
+    span ids[CLAIM_MAX]; /* absent, and may be asked for now: a claim's worth, those never asked for first */
+    size_t count;
+    bool any;        /* absent at all */
+    int64_t next_ms; /* when the first of the others may be asked for; INT64_MAX: there are none */
+} wanted;
+
+/* The listed devices that are absent. */
+static err find_wanted(client *c, const present *members, wanted *out) {
     query q;
     err e = OK;
-    *count = 0;
-    *ids = ARENA_ARRAY(&c->scratch, span, CLAIM_MAX);
-    if (!*ids)
-        return ERR_ARENA;
+    int64_t now = client_now(c);
+    *out = (wanted){.next_ms = INT64_MAX};
     query_init(
         &q, c->store,
-        "SELECT device_id FROM device WHERE listed = 1 AND revoked = 0 AND device_id <> ? ORDER BY device_id LIMIT 64");
+        "SELECT d.device_id, coalesce(k.at_ms, 0) FROM device d LEFT JOIN claim k ON k.device_id = d.device_id"
+        " WHERE d.listed = 1 AND d.revoked = 0 AND d.device_id <> ? ORDER BY coalesce(k.since_ms, 0), d.device_id");
     query_bind_blob(&q, SPAN(c->device_id));
-    while (e == OK && *count < CLAIM_MAX && query_row(&q))
-        e = arena_copy(&c->scratch, query_blob(&q, 0), &(*ids)[(*count)++]);
+    while (e == OK && out->count < CLAIM_MAX && query_row(&q)) {
+        int64_t at = query_int(&q, 1);
+        if (is_present(members, query_blob(&q, 0)))
+            continue;
+        out->any = true;
+        if (at <= now || at > now + CLAIM_AGAIN_MAX_MS) /* the clock was set back */
+            e = arena_copy(&c->scratch, query_blob(&q, 0), &out->ids[out->count++]);
+        else if (at < out->next_ms)
+            out->next_ms = at;
+    }
     TRY(query_end(&q));
     return e;
+}
+
+static err is_listed(client *c, span device_id, bool *listed) {
+    query q;
+    query_init(&q, c->store, "SELECT 1 FROM device WHERE device_id = ? AND listed = 1 AND revoked = 0");
+    query_bind_blob(&q, device_id);
+    *listed = query_row(&q);
+    return query_end(&q);
+}
+
+/* Asked for: the next time is later, unless the device becomes a member meanwhile (note_member). */
+static err claim_asked(client *c, span device_id) {
+    query q;
+    query_init(
+        &q, c->store,
+        "INSERT INTO claim (device_id, since_ms, at_ms) VALUES (?1, ?2, ?2 + ?3) ON CONFLICT (device_id) DO UPDATE"
+        " SET since_ms = min(since_ms, ?2), at_ms = ?2 + min(max((?2 - since_ms) / 4, ?3), ?4)");
+    query_bind_blob(&q, device_id);
+    query_bind_int(&q, client_now(c));
+    query_bind_int(&q, CLAIM_AGAIN_MIN_MS);
+    query_bind_int(&q, CLAIM_AGAIN_MAX_MS);
+    return query_end(&q);
+}
+
+/* The relay did not answer, or somebody has just come to look: what is wanted may be asked for at once. */
+err membership_claim_anew(client *c) {
+    query q;
+    c->claim_retry_ms = 0;
+    query_init(&q, c->store, "UPDATE claim SET at_ms = 0");
+    return query_end(&q);
 }
 
 static err claim(client *c, int64_t conversation, const span *ids, size_t count) {
@@ -226,6 +284,7 @@ static err claim(client *c, int64_t conversation, const span *ids, size_t count)
     builder_init(&b, &c->scratch, count * 32 + 40);
     builder_text(&b, "{\"devices\":[");
     for (size_t i = 0; i < count; i++) {
+        TRY(claim_asked(c, ids[i]));
         builder_text(&b, i ? ",\"" : "\"");
         builder_base64url(&b, ids[i]);
         builder_text(&b, "\"");
@@ -265,9 +324,7 @@ static bool contains(const span *ids, size_t count, span id) {
 
 static err read_claim(client *c, span body, claimed *out) {
     json *root = NULL;
-    span *listed;
-    size_t listed_count;
-    TRY(listed_devices(c, &listed, &listed_count));
+    err e = OK;
     TRY(json_open(body, &root));
     const json *list = json_member(root, "key_packages");
     size_t n = json_count(list);
@@ -275,11 +332,13 @@ static err read_claim(client *c, span body, claimed *out) {
         n = CLAIM_MAX;
         out->foreign = true;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && e == OK; i++) {
         const json *item = json_element(list, i);
         span device, encoded;
-        if (json_bytes(item, "device", &c->scratch, &device) != OK ||
-            json_bytes(item, "key_package", &c->scratch, &encoded) != OK || !contains(listed, listed_count, device) ||
+        bool listed = false;
+        if (json_bytes(item, "device", &c->scratch, &device) == OK)
+            e = is_listed(c, device, &listed);
+        if (!listed || json_bytes(item, "key_package", &c->scratch, &encoded) != OK ||
             contains(out->device_ids, out->count, device) || check_key_package(c, encoded, device) != OK) {
             out->foreign = true;
             continue;
@@ -288,7 +347,7 @@ static err read_claim(client *c, span body, claimed *out) {
         out->key_packages[out->count++] = encoded;
     }
     json_close(root);
-    return OK;
+    return e;
 }
 
 static err create_group(client *c, int64_t conversation, const claimed *found) {
@@ -311,36 +370,35 @@ static err create_group(client *c, int64_t conversation, const claimed *found) {
     return stage(c, slot, &params, found->device_ids, NULL);
 }
 
-/* Who of the listed devices is not in the group, and which members are revoked. */
-static err compare_members(client *c, int64_t conversation, span *add, size_t *add_count, uint32_t *remove,
-                           span *remove_ids, size_t *remove_count) {
-    span *listed;
-    size_t listed_count;
-    bool present[CLAIM_MAX] = {false};
+typedef struct members {
+    present present;
+    uint32_t revoked[CLAIM_MAX]; /* leaves that have to go, a commit's worth */
+    span revoked_ids[CLAIM_MAX];
+    size_t revoked_count;
+} members;
+
+static err look_at_members(client *c, int64_t conversation, members *out) {
     open_group *slot;
-    TRY(listed_devices(c, &listed, &listed_count));
     TRY(groups_open(c, conversation, &slot));
-    *add_count = *remove_count = 0;
-    for (uint32_t i = 0; i < group_leaf_count(slot->group); i++) {
+    uint32_t leaves = group_leaf_count(slot->group);
+    *out = (members){.present.ids = arena_take(&c->scratch, leaves, ID_SIZE)};
+    if (!out->present.ids)
+        return ERR_ARENA;
+    for (uint32_t i = 0; i < leaves; i++) {
         const leaf_node *leaf;
-        uint8_t id[ID_SIZE];
+        uint8_t *id = out->present.ids[out->present.count];
         bool revoked;
         TRY(group_member(slot->group, i, &leaf));
         if (!leaf || i == group_own_leaf(slot->group))
             continue;
         device_id_of(leaf->signature_key.p, id);
-        for (size_t j = 0; j < listed_count; j++)
-            if (span_equal(listed[j], SPAN(id)))
-                present[j] = true;
-        TRY(directory_is_revoked(c, SPAN(id), &revoked));
-        if (revoked && *remove_count < CLAIM_MAX) {
-            remove[*remove_count] = i;
-            TRY(arena_copy(&c->scratch, SPAN(id), &remove_ids[(*remove_count)++]));
+        out->present.count++;
+        TRY(directory_is_revoked(c, span_of(id, ID_SIZE), &revoked));
+        if (revoked && out->revoked_count < CLAIM_MAX) {
+            out->revoked[out->revoked_count] = i;
+            out->revoked_ids[out->revoked_count++] = span_of(id, ID_SIZE);
         }
     }
-    for (size_t j = 0; j < listed_count; j++)
-        if (!present[j])
-            add[(*add_count)++] = listed[j];
     return OK;
 }
 
@@ -352,115 +410,98 @@ static err mark_compared(client *c, int64_t conversation) {
     return query_end(&q);
 }
 
-static err change_group(client *c, int64_t conversation, const claimed *found) {
-    span add[CLAIM_MAX], remove_ids[CLAIM_MAX], packages[CLAIM_MAX], added[CLAIM_MAX];
-    uint32_t remove[CLAIM_MAX];
-    size_t add_count, remove_count, count = 0;
+static err change_group(client *c, int64_t conversation, const members *now, const claimed *found) {
+    span packages[CLAIM_MAX], added[CLAIM_MAX];
+    size_t count = 0;
     open_group *slot;
-    bool pending;
-    TRY(groups_has_pending(c, conversation, &pending));
-    if (pending)
-        return OK;
-    TRY(compare_members(c, conversation, add, &add_count, remove, remove_ids, &remove_count));
-    for (size_t i = 0; i < found->count; i++) /* the group may have changed since we asked */
-        if (contains(add, add_count, found->device_ids[i])) {
+    for (size_t i = 0; found && i < found->count; i++) /* the group may have changed since we asked */
+        if (!is_present(&now->present, found->device_ids[i])) {
             added[count] = found->device_ids[i];
             packages[count++] = found->key_packages[i];
         }
-    if (!count && !remove_count)
+    if (!count && !now->revoked_count)
         return OK;
     TRY(groups_open(c, conversation, &slot));
-    commit_params params = {
-        .adds = packages, .add_count = count, .removes = remove, .remove_count = remove_count, .force_path = true};
-    return stage(c, slot, &params, added, remove_ids);
-}
-
-static void claim_later(client *c) {
-    int64_t now = client_now(c);
-    if (!c->claim_since_ms || c->claim_since_ms > now)
-        c->claim_since_ms = now;
-    int64_t wait = (now - c->claim_since_ms) / 4;
-    if (wait < CLAIM_AGAIN_MIN_MS)
-        wait = CLAIM_AGAIN_MIN_MS;
-    c->claim_retry_ms = now + (wait < CLAIM_AGAIN_MAX_MS ? wait : CLAIM_AGAIN_MAX_MS);
+    commit_params params = {.adds = packages,
+                            .add_count = count,
+                            .removes = now->revoked,
+                            .remove_count = now->revoked_count,
+                            .force_path = true};
+    return stage(c, slot, &params, added, now->revoked_ids);
 }
 
 err membership_claim_reply(client *c, int64_t conversation, int status, span body) {
     conversation_state state;
     claimed *found = ARENA_NEW(&c->scratch, claimed);
+    members *now = ARENA_NEW(&c->scratch, members);
     bool pending;
-    if (!found)
+    c->claim_retry_ms = 0;
+    if (!found || !now)
         return ERR_ARENA;
-    if (status != 200) {
-        claim_later(c);
+    if (status == 0 || status == 401 || status == 429 ||
+        status >= 500) /* not answered: sync.c knows when to try again */
+        return membership_claim_anew(c);
+    if (status != 200)
         return OK;
-    }
     err e = read_claim(c, body, found);
-    if (e == ERR_MALFORMED) {
-        claim_later(c);
+    if (e == ERR_MALFORMED)
         return client_notice(c, 0, NOTICE_ANSWER_MALFORMED);
-    }
     TRY(e);
     if (found->foreign)
         TRY(client_notice(c, conversation, NOTICE_KEYS_FOREIGN));
-    if (!found->count) { /* who is missing here must not hold up the other conversations */
-        c->claim_after = conversation;
-        return OK;
-    }
     TRY(conversation_get_state(c, conversation, &state));
     TRY(groups_has_pending(c, conversation, &pending));
-    if (pending)
+    if (!found->count || pending)
         return OK;
     if (state == CONVERSATION_CREATING)
-        TRY(create_group(c, conversation, found));
-    else if (state == CONVERSATION_ACTIVE)
-        TRY(change_group(c, conversation, found));
-    TRY(groups_has_pending(c, conversation, &pending));
-    if (pending)
-        c->claim_retry_ms = c->claim_since_ms = 0;
-    else /* packages of no use here, as good as none: not asked for again at once */
-        c->claim_after = conversation;
-    return OK;
+        return create_group(c, conversation, found);
+    if (state != CONVERSATION_ACTIVE)
+        return OK;
+    TRY(look_at_members(c, conversation, now));
+    return change_group(c, conversation, now, found);
 }
 
 /* ---- what is due */
 
-static err next_conversation(client *c, const char *sql, int64_t number, int64_t *id) {
+/* The first conversation after *id that is still to be made, or to be compared with the newest roster by who may change it;
+ * 0: none. */
+static err next_conversation(client *c, int64_t *id, conversation_state *state) {
     query q;
+    query_init(
+        &q, c->store,
+        "SELECT id, state FROM conversation WHERE (state = 0 OR (state = 1 AND ? AND roster_number < ?)) AND id > ?"
+        " AND id NOT IN (SELECT conversation FROM pending_commit) ORDER BY id LIMIT 1");
+    query_bind_int(&q, client_has_right(c, RIGHT_ROSTER));
+    query_bind_int(&q, c->roster_number);
+    query_bind_int(&q, *id);
     *id = 0;
-    query_init(&q, c->store, sql);
-    query_bind_int(&q, number);
-    query_bind_int(&q, c->claim_after);
-    if (query_row(&q))
+    if (query_row(&q)) {
         *id = query_int(&q, 0);
+        *state = (conversation_state)query_int(&q, 1);
+    }
     return query_end(&q);
 }
 
-/* A conversation whose making waits for key packages. */
-static err pursue_creating(client *c, int64_t conversation) {
-    span *ids;
-    size_t count;
-    if (c->roster_number == 0) {
+/* Does what can be done for it now: a claim, a commit, or nothing; then *next_ms says when to look again. */
+static err pursue(client *c, int64_t conversation, conversation_state state, int64_t *next_ms) {
+    members *now = ARENA_NEW(&c->scratch, members);
+    wanted *absent = ARENA_NEW(&c->scratch, wanted);
+    if (!now || !absent)
+        return ERR_ARENA;
+    if (c->roster_number == 0) { /* only when the conversation is to be made */
         c->roster_wanted = true;
         return OK;
     }
-    TRY(listed_devices(c, &ids, &count));
-    return count ? claim(c, conversation, ids, count) : OK;
-}
-
-/* A conversation that was not compared with the newest roster yet. */
-static err pursue_changed(client *c, int64_t conversation) {
-    span add[CLAIM_MAX], remove_ids[CLAIM_MAX];
-    uint32_t remove[CLAIM_MAX];
-    size_t add_count, remove_count;
-    TRY(compare_members(c, conversation, add, &add_count, remove, remove_ids, &remove_count));
-    if (remove_count) { /* first: nobody revoked may stay because somebody new is not there yet */
-        claimed *none = ARENA_NEW(&c->scratch, claimed);
-        return none ? change_group(c, conversation, none) : ERR_ARENA;
-    }
-    if (add_count)
-        return claim(c, conversation, add, add_count);
-    return mark_compared(c, conversation);
+    if (state == CONVERSATION_ACTIVE)
+        TRY(look_at_members(c, conversation, now));
+    if (now->revoked_count) /* first: nobody revoked may stay because somebody new is not there yet */
+        return change_group(c, conversation, now, NULL);
+    TRY(find_wanted(c, &now->present, absent));
+    if (absent->count)
+        return claim(c, conversation, absent->ids, absent->count);
+    if (absent->next_ms < *next_ms)
+        *next_ms = absent->next_ms;
+    return absent->any || state == CONVERSATION_CREATING ? OK : mark_compared(c, conversation);
 }
 
 static void wake_for_claim(client *c, int64_t now) {
@@ -468,63 +509,47 @@ static void wake_for_claim(client *c, int64_t now) {
         c->fx->timer_ms = c->claim_retry_ms - now;
 }
 
-/* Every conversation had its turn. Those that lack somebody get another one later. */
-static void end_claim_round(client *c) {
-    if (!c->claim_after)
-        return;
-    c->claim_after = 0;
-    claim_later(c);
-    wake_for_claim(c, client_now(c));
-}
-
 err membership_pursue(client *c) {
-    int64_t id, now = client_now(c);
+    int64_t id = 0, now = client_now(c), next_ms = INT64_MAX;
+    conversation_state state;
     if (!c->enrolled || sync_in_flight(c, REQUEST_CLAIM, 0))
         return OK;
     if (c->claim_roster != c->roster_number) {
         c->claim_roster = c->roster_number;
-        c->claim_retry_ms = c->claim_since_ms = c->claim_after = 0;
+        c->claim_retry_ms = 0;
     }
+    /* All were looked at, and each lacks somebody only whose turn has not come: looking loads every group. */
     if (c->claim_retry_ms > now && c->claim_retry_ms <= now + CLAIM_AGAIN_MAX_MS) {
         wake_for_claim(c, now);
         return OK;
     }
-    TRY(next_conversation(c,
-                          "SELECT id FROM conversation WHERE state = ? AND id > ?"
-                          " AND id NOT IN (SELECT conversation FROM pending_commit) ORDER BY id LIMIT 1",
-                          CONVERSATION_CREATING, &id));
-    if (id)
-        return pursue_creating(c, id);
-    if (!client_has_right(c, RIGHT_ROSTER)) {
-        end_claim_round(c);
-        return OK;
-    }
     for (;;) {
-        TRY(next_conversation(c,
-                              "SELECT id FROM conversation WHERE state = 1 AND roster_number < ? AND id > ?"
-                              " AND id NOT IN (SELECT conversation FROM pending_commit) ORDER BY id LIMIT 1",
-                              c->roster_number, &id));
-        if (!id) {
-            end_claim_round(c);
-            return OK;
-        }
-        TRY(pursue_changed(c, id));
         bool pending;
+        TRY(next_conversation(c, &id, &state));
+        if (!id)
+            break;
+        size_t mark = arena_mark(&c->scratch);
+        TRY(pursue(c, id, state, &next_ms));
         TRY(groups_has_pending(c, id, &pending));
         if (pending || sync_in_flight(c, REQUEST_CLAIM, 0))
             return OK; /* one at a time: the next when its answer is there */
+        arena_release(&c->scratch, mark);
     }
+    c->claim_retry_ms = next_ms == INT64_MAX ? 0 : next_ms;
+    if (c->claim_retry_ms)
+        wake_for_claim(c, now);
+    return OK;
 }
 
 err membership_commit_refused(client *c, int64_t conversation, int status) {
     conversation_state state;
+    c->claim_retry_ms = 0;
     TRY(groups_drop_pending(c, conversation));
     TRY(conversation_get_state(c, conversation, &state));
     if (state == CONVERSATION_CREATING) { /* our group's name is taken: only a dishonest relay says so */
         query q;
         uint8_t id[GROUP_ID_SIZE];
         random_bytes(id, sizeof id);
-        claim_later(c);
         query_init(&q, c->store, "UPDATE conversation SET group_id = ? WHERE id = ?");
         query_bind_blob(&q, SPAN(id));
         query_bind_int(&q, conversation);
@@ -550,6 +575,10 @@ static err note_member(client *c, int64_t conversation, const leaf_node *leaf, b
     if (!fresh)
         return OK;
     device_id_of(certificate_chain_holder(&chain)->subject_key, id);
+    c->claim_retry_ms = 0; /* it has key packages: another conversation may ask for one */
+    query_init(&q, c->store, "DELETE FROM claim WHERE device_id = ?");
+    query_bind_blob(&q, SPAN(id));
+    TRY(query_end(&q));
     query_init(&q, c->store,
                "INSERT INTO sender (conversation, device_id, counter, hash) VALUES (?, ?, 0, ?)"
                " ON CONFLICT (conversation, device_id) DO UPDATE SET counter = 0, hash = excluded.hash");
@@ -618,6 +647,46 @@ static err note_members(client *c, open_group *slot) {
     return query_end(&q);
 }
 
+static err departed(client *c, int64_t conversation, uint64_t epoch) {
+    query q;
+    query_init(
+        &q, c->store,
+        "INSERT INTO departure (conversation, epoch) VALUES (?, ?) ON CONFLICT (conversation) DO UPDATE SET epoch = "
+        "excluded.epoch");
+    query_bind_int(&q, conversation);
+    query_bind_int(&q, (int64_t)epoch);
+    return query_end(&q);
+}
+
+/* Welcomed again into a conversation that we had left: its chains of contents begin anew. Only by a later epoch than the one
+ * that we left at: an old Welcome for the last-resort key package, brought again, would lead back among former members. */
+static err rejoined(client *c, open_group *slot) {
+    static const uint8_t none[CONTENT_HASH_SIZE];
+    query q;
+    uint64_t left_at = 0;
+    query_init(&q, c->store, "SELECT epoch FROM departure WHERE conversation = ?");
+    query_bind_int(&q, slot->conversation);
+    if (query_row(&q))
+        left_at = (uint64_t)query_int(&q, 0);
+    TRY(query_end(&q));
+    if (group_epoch(slot->group) <= left_at)
+        return ERR_REPLAY;
+    query_init(&q, c->store, "UPDATE conversation SET counter = 0, previous = ?, roster_number = 0 WHERE id = ?");
+    query_bind_blob(&q, SPAN(none));
+    query_bind_int(&q, slot->conversation);
+    TRY(query_end(&q));
+    query_init(&q, c->store, "DELETE FROM sender WHERE conversation = ?");
+    query_bind_int(&q, slot->conversation);
+    TRY(query_end(&q));
+    query_init(&q, c->store, "DELETE FROM missing WHERE conversation = ?");
+    query_bind_int(&q, slot->conversation);
+    TRY(query_end(&q));
+    query_init(&q, c->store, "DELETE FROM withdrawn WHERE conversation = ?");
+    query_bind_int(&q, slot->conversation);
+    TRY(query_end(&q));
+    return conversation_set_state(c, slot->conversation, CONVERSATION_ACTIVE);
+}
+
 err membership_welcome(client *c, span id, span welcome) {
     int64_t conversation;
     key_package_secrets secrets;
@@ -628,13 +697,17 @@ err membership_welcome(client *c, span id, span welcome) {
     query q;
     if (id.n != GROUP_ID_SIZE)
         return ERR_INVALID;
+    conversation_state state = CONVERSATION_LEFT;
     err e = conversation_find(c, id, &conversation);
-    if (e == OK)
-        return ERR_REPLAY;
-    if (e != ERR_NOT_FOUND)
+    bool again = e == OK;
+    if (again)
+        e = conversation_get_state(c, conversation, &state);
+    if (e != OK && e != ERR_NOT_FOUND)
         return e;
+    if (state != CONVERSATION_LEFT)
+        return ERR_REPLAY;
     TRY(find_key_package(c, welcome, &join, &secrets, &reference, &last_resort));
-    e = conversation_insert(c, id, CONVERSATION_ACTIVE, SPAN_NONE, 0, &conversation);
+    e = again ? OK : conversation_insert(c, id, CONVERSATION_ACTIVE, SPAN_NONE, 0, &conversation);
     if (e == OK)
         e = groups_slot(c, conversation, &slot);
     if (e == OK) {
@@ -647,14 +720,18 @@ err membership_welcome(client *c, span id, span welcome) {
     TRY(e);
     if (!span_equal(group_id(slot->group), id))
         return ERR_WRONG_GROUP;
+    if (again)
+        TRY(rejoined(c, slot));
     TRY(note_members(c, slot));
-    if (!last_resort) { /* RFC 9420 §16.8: the init key opens one Welcome */
+    c->claim_retry_ms = 0; /* it is to be compared with the roster */
+    if (!last_resort) {    /* RFC 9420 §16.8: the init key opens one Welcome */
         query_init(&q, c->store, "DELETE FROM key_package WHERE reference = ?");
         query_bind_blob(&q, reference);
         TRY(query_end(&q));
         TRY(membership_publish_key_packages(c));
     }
-    return message_send_names(c, conversation);
+    TRY(message_send_names(c, conversation));
+    return message_flush(c, conversation);
 }
 
 typedef struct change {
@@ -707,7 +784,9 @@ static err merge_ours(client *c, int64_t conversation) {
     return after_merge(c, conversation, what);
 }
 
-static err left(client *c, int64_t conversation) {
+/* epoch: the one without us. */
+static err left(client *c, int64_t conversation, uint64_t epoch) {
+    TRY(departed(c, conversation, epoch));
     TRY(groups_drop_pending(c, conversation));
     TRY(groups_delete_records(c, conversation)); /* RFC 9420 §9.2: with the membership the keys go */
     TRY(conversation_set_state(c, conversation, CONVERSATION_LEFT));
@@ -739,8 +818,9 @@ err membership_commit(client *c, int64_t conversation, span commit) {
     if (in.kind != INCOMING_COMMIT)
         return ERR_INVALID;
     if (staged_commit_removes_us(in.staged)) {
+        epoch = staged_commit_epoch(in.staged);
         group_drop_commit(slot->group, in.staged);
-        return left(c, conversation);
+        return left(c, conversation, epoch);
     }
     what->added_count = staged_commit_added(in.staged, what->added, CLAIM_MAX * 4);
     if (what->added_count > CLAIM_MAX * 4) {

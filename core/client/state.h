@@ -127,10 +127,8 @@ struct client {
     uint32_t inbox_idle;     /* answers in a row that brought nothing and took no time */
     bool inbox_waits;        /* it was asked to wait for news */
     int64_t roster_retry_ms; /* when to ask for the roster again */
-    int64_t claim_retry_ms;  /* when to ask for key packages again */
-    int64_t claim_since_ms;  /* since when some have been missing; 0: none are */
-    int64_t claim_after;     /* conversations up to this one had their turn in this round */
-    int64_t claim_roster;    /* the roster that the three above are about */
+    int64_t claim_retry_ms;  /* when to look again whose key packages to ask for; 0: at once */
+    int64_t claim_roster;    /* the roster that this is about */
     bool roster_wanted;
 
     open_group groups[GROUP_CACHE];
@@ -203,6 +201,7 @@ MUST_USE err membership_check_commit(client *c, const group *g, const leaf_node 
                                      const staged_commit *staged);
 MUST_USE err membership_create_care(client *c); /* a patient's conversation, in state creating */
 MUST_USE err membership_claim_reply(client *c, int64_t conversation, int status, span body);
+MUST_USE err membership_claim_anew(client *c); /* key packages that were asked for in vain may be asked for at once */
 MUST_USE err membership_commit_refused(client *c, int64_t conversation,
                                        int status); /* the relay's answer to JOB_COMMIT */
 MUST_USE err membership_welcome(client *c, span group_id, span welcome);

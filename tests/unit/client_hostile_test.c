@@ -517,6 +517,12 @@ static void to_the_inbox(void **state) {
     forget_world(&w);
 }
 
+/* The waits grow; somebody who opens the page again does not wait. */
+static void look_again(world *w) {
+    begin(w);
+    assert_ok(finish(w, membership_claim_anew(w->c)));
+}
+
 static void to_the_roster(void **state) {
     world w;
     make_world(&w, "", "");
@@ -539,14 +545,14 @@ static void to_the_roster(void **state) {
         answer(&w, p, 200, nonsense[i]);
         assert_null(find(&w, "POST", "/v1/key-packages/claim"));
         assert_null(find(&w, "POST", "/commits"));
-        tick(&w, 61000);
+        look_again(&w);
     }
     char *body = repeated("{\"key_packages\":[", "1,", 500000, "1]}");
     w.told_count = 0;
     answer(&w, find(&w, "POST", "/v1/key-packages/claim"), 200, body);
     free(body);
     assert_told(&w, "keys_foreign");
-    tick(&w, 61000);
+    look_again(&w);
     answer(&w, find(&w, "POST", "/v1/key-packages/claim"), 200, claim_json(staff_of(&w), 2));
     assert_non_null(find(&w, "POST", "/commits"));
     forget_world(&w);
