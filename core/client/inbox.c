@@ -14,9 +14,10 @@ static notice_code notice_of(err e, bool commit) {
     case ERR_EPOCH_EXPIRED: return NOTICE_TOO_LATE;
     case ERR_TOO_FAR_AHEAD: return NOTICE_TOO_FAR_AHEAD;
     case ERR_KEY_DROPPED: return NOTICE_SKIPPED;
+    case ERR_PROPOSAL:
     case ERR_CERTIFICATE:
     case ERR_EXPIRED:
-    case ERR_REVOKED:
+    case ERR_REVOKED: return commit ? NOTICE_MEMBER_REFUSED : NOTICE_CHANGE_REFUSED;
     case ERR_SENDER: return commit ? NOTICE_MEMBER_REFUSED : NOTICE_ALTERED;
     case ERR_UNSUPPORTED: return NOTICE_NEWER_VERSION;
     default: return NOTICE_ALTERED;
@@ -47,9 +48,10 @@ static err apply_message(client *c, int64_t conversation, const json *event) {
         return message_echo(c, id);
     TRY(groups_open(c, conversation, &slot));
     TRY(group_process(slot->group, data, &c->scratch, &in));
+    if (in.kind == INCOMING_PROPOSAL) /* Sotto's changes are commits by value: no proposal is ever kept */
+        return ERR_PROPOSAL;
     if (in.kind != INCOMING_APPLICATION) {
-        if (in.kind == INCOMING_COMMIT)
-            group_drop_commit(slot->group, in.staged);
+        group_drop_commit(slot->group, in.staged);
         return ERR_INVALID;
     }
     TRY(leaf_chain(c, in.sender_leaf,

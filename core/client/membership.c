@@ -118,6 +118,10 @@ err membership_check_commit(client *c, const group *g, const leaf_node *committe
     certificate_chain chain;
     if (added_count > CLAIM_MAX * 4 || removed_count > CLAIM_MAX * 4)
         return ERR_LIMIT;
+    /* RFC 9420 has more ways to change a group than Sotto uses. What no feature needs, nobody may do. */
+    if (staged_commit_external(staged) || staged_commit_extensions_changed(staged) || staged_commit_psk_count(staged) ||
+        staged_commit_re_init(staged))
+        return ERR_SENDER;
     TRY(leaf_certificate(c, committer, &by));
     bool making = group_epoch(g) == 0 && by.kind == CERTIFICATE_PATIENT;
     if ((added_count || removed_count) && !making && !(by.rights & RIGHT_ROSTER))
@@ -720,6 +724,8 @@ err membership_welcome(client *c, span id, span welcome) {
     TRY(e);
     if (!span_equal(group_id(slot->group), id))
         return ERR_WRONG_GROUP;
+    if (group_present_context(slot->group)->extensions.n) /* such as external senders: see membership_check_commit */
+        return ERR_SENDER;
     if (again)
         TRY(rejoined(c, slot));
     TRY(note_members(c, slot));
@@ -814,7 +820,10 @@ err membership_commit(client *c, int64_t conversation, span commit) {
     TRY(message_peek(commit, &c->scratch, &group, &epoch, &type));
     if (type == CONTENT_COMMIT && epoch < group_epoch(slot->group)) /* that epoch's commit was taken already */
         return ERR_REPLAY;
-    TRY(group_process(slot->group, commit, &c->scratch, &in));
+    e = group_process(slot->group, commit, &c->scratch, &in);
+    if (e == ERR_NOT_FOUND || e == ERR_PSK || e == ERR_PROPOSAL)
+        return ERR_SENDER; /* a member's, but of proposals that were refused when they came, or PSKs that nobody gave us */
+    TRY(e);
     if (in.kind != INCOMING_COMMIT)
         return ERR_INVALID;
     if (staged_commit_removes_us(in.staged)) {

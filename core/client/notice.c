@@ -32,9 +32,13 @@ static const struct {
                               "Please tell your clinic."},
     [NOTICE_ROSTER_OLD] = {"roster_old",
                            "The server offered an old staff list in place of a newer one. It was refused."},
-    [NOTICE_MEMBER_REFUSED] = {"member_refused",
-                               "A change to who is in this conversation was refused, because your clinic did not "
-                               "approve it. The conversation is paused to keep it private. Please tell your clinic."},
+    [NOTICE_MEMBER_REFUSED] =
+        {"member_refused",
+         "A change to who is in this conversation, or to how it is protected, was refused, because your clinic did not "
+         "approve it. The conversation is paused to keep it private. Please tell your clinic."},
+    [NOTICE_CHANGE_REFUSED] = {"change_refused", "Somebody asked for a change to this conversation that your clinic "
+                                                 "does not make that way. It was refused, and "
+                                                 "nothing was changed."},
     [NOTICE_REPLAYED] = {"replayed", "The server delivered a message a second time. The copy was ignored."},
     [NOTICE_ORDER] =
         {"order", "The server delivered messages in the wrong order. They are shown in the order in which they came."},

@@ -365,7 +365,7 @@ static void a_proposal_for_a_message(void **state) {
     start(&w);
     assert_ok(group_propose_remove(w.insider.group, 0, &heap, &message));
     deliver(&w, "message", &w.insider, message);
-    assert_told(&w, "altered");
+    assert_told(&w, "change_refused");
     w.told_count = 0;
     assert_ok(group_propose_update(w.insider.group, NULL, &heap, &message));
     deliver(&w, "commit", &w.insider, message);

@@ -77,6 +77,19 @@ static void too_far_ahead(void **state) {
     asked_for_again(&w, written(&w.insider, "far", 0), "too_far_ahead");
 }
 
+static void skipped_by_too_many(void **state) {
+    world w;
+    start(&w);
+    span early = written(&w.insider, "early", 0), last = SPAN_NONE;
+    for (int i = 0; i <= GROUP_SKIPPED_KEYS; i++)
+        last = written(&w.insider, "lost", 0);
+    deliver(&w, "message", &w.insider, last);
+    assert_told(&w, "missing");
+    w.told_count = 0;
+    (void)taken(&w, &w.keeper, NULL); /* its receipt */
+    asked_for_again(&w, early, "skipped");
+}
+
 static void of_an_epoch_that_is_gone(void **state) {
     world w;
     start(&w);
@@ -84,6 +97,15 @@ static void of_an_epoch_that_is_gone(void **state) {
     for (int i = 0; i <= GROUP_PAST_EPOCHS; i++)
         next_epoch(&w);
     asked_for_again(&w, early, "too_old");
+}
+
+static void more_than_a_week_late(void **state) {
+    world w;
+    start(&w);
+    span early = written(&w.insider, "early", 0);
+    next_epoch(&w);
+    tick(&w, (int64_t)GROUP_PAST_EPOCH_MS + 60000);
+    asked_for_again(&w, early, "too_late");
 }
 
 /* What was read and comes again once its key is gone is a copy: nobody is asked for it. */
@@ -222,7 +244,9 @@ static void what_was_refused_is_told_in_place_of_a_gap(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(too_far_ahead),
+        cmocka_unit_test(skipped_by_too_many),
         cmocka_unit_test(of_an_epoch_that_is_gone),
+        cmocka_unit_test(more_than_a_week_late),
         cmocka_unit_test(a_copy_is_not_asked_for),
         cmocka_unit_test(a_text_goes_out_again),
         cmocka_unit_test(what_is_not_sent_again),
