@@ -29,7 +29,10 @@ export class Party {
    * @returns {Promise<Answer>}
    */
   ask(method, path, content, how = {}) {
-    return this.session.ask(() => this.request(method, path, content, how));
+    const answer = this.session.ask(() => this.request(method, path, content, how));
+    // A check that has failed does not wait for what it still has under way.
+    answer.catch(() => {});
+    return answer;
   }
 
   /** The request by itself. @param {string} method @param {string} path @param {object | string | Buffer} [content] @param {Asking} [how] */

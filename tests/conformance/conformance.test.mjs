@@ -1,0 +1,125 @@
+// The suite against the servers that there are: sotto-relay on SQLite, the minimal one, and the minimal one made wrong in one way
+// after the other, which the check that names that fault must see. Before that, the contract itself.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { CONTRACT_FILE, Contract } from './contract.mjs';
+import { FAULTS, minimalServer } from './minimal-server.mjs';
+import { runSuite } from './suite.mjs';
+
+const RELAY = process.env['SOTTO_RELAY'] ?? fileURLToPath(new URL('../../build/sotto-relay', import.meta.url));
+const NO_RATES = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0 };
+/** These the whole suite is run against; the others their group of checks, to keep the time short. */
+const WHOLE = ['reorder', 'lose', 'repeat', 'accept-stale-epoch', 'accept-bad-signature'];
+
+/** @typedef {import('node:test').TestContext} TestContext */
+
+/** @param {TestContext} t @param {Record<string, string | number>} options @param {string} [data] @returns {Promise<{ url: string, stop: () => Promise<unknown> }>} */
+function startRelay(t, options, data = mkdtempSync(join(tmpdir(), 'sotto-conformance-'))) {
+  const args = ['serve', '--data', data, '--port', '0', ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])];
+  const child = spawn(RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
+  const stop = () => (child.kill('SIGTERM'), ended);
+  t.after(async () => {
+    assert.equal(await stop(), 0, log);
+    rmSync(data, { recursive: true, force: true });
+  });
+  let log = '';
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', () => reject(new Error(`the relay ended: ${log}`)));
+    child.stderr.on('data', (part) => {
+      log += part;
+      const port = /event=listening port=(\d+)/.exec(log)?.[1];
+      if (port !== undefined) resolve({ url: `http://127.0.0.1:${port}`, stop });
+    });
+  });
+}
+
+/** @param {TestContext} t @param {string} [fault] @returns {Promise<string>} */
+async function startMinimal(t, fault) {
+  const server = minimalServer({ fault });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
+  t.after(() => (server.closeAllConnections(), new Promise((resolve) => server.close(resolve))));
+  return `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`;
+}
+
+/** Each check as a test of its own. @param {TestContext} t @param {import('./suite.mjs').Report} report */
+async function show(t, { results }) {
+  for (const { group, name, state, why } of results) {
+    await t.test(`${group}: ${name}`, (own) => {
+      if (state === 'skipped') own.skip(why);
+      else assert.equal(state, 'passed', why);
+    });
+  }
+}
+
+test('openapi.yaml is OpenAPI 3.1, and each of its schemas is one', async () => {
+  const { valid, errors } = await new Validator().validate(fileURLToPath(CONTRACT_FILE));
+  assert.ok(valid, JSON.stringify(errors));
+  const contract = new Contract();
+  for (const pointer of contract.schemas()) assert.doesNotThrow(() => contract.validator(pointer), pointer);
+  const ids = contract.operations.map((o) => o.id);
+  assert.equal(new Set(ids).size, ids.length);
+});
+
+test('PROTOCOL.md and openapi.yaml name the same calls and problems', () => {
+  const contract = new Contract();
+  const page = readFileSync(new URL('../../server/PROTOCOL.md', import.meta.url), 'utf8');
+  const calls = [...page.matchAll(/\*\*`(GET|PUT|POST|DELETE) ([^`?]+)[^`]*`\*\*/g)].map(([, method, path]) => `${method} ${path?.replace(/\{[a-z]+\}/g, '{}')}`);
+  const operations = Object.entries(contract.document.paths).flatMap(([path, item]) =>
+    Object.keys(item).filter((m) => ['get', 'put', 'post', 'delete'].includes(m)).map((m) => `${m.toUpperCase()} ${path.replace(/\{[a-z]+\}/g, '{}')}`));
+  assert.deepEqual(calls.sort(), operations.sort());
+  const table = [...page.matchAll(/^\| `([a-z-]+)` \| (\d{3}) \|/gm)].map(([, name, status]) => `${name} ${status}`);
+  const problems = Object.entries(contract.document.components.schemas)
+    .filter(([name]) => name.startsWith('problem.'))
+    .map(([name, schema]) => `${name.slice('problem.'.length)} ${schema.properties.status.const}`);
+  assert.deepEqual(table.sort(), problems.sort());
+});
+
+test('sotto-relay on SQLite', { skip: existsSync(RELAY) ? false : 'build/sotto-relay not built' }, async (t) => {
+  const { url } = await startRelay(t, NO_RATES);
+  await show(t, await runSuite(url));
+});
+
+test('sotto-relay, closed to new clinics', { skip: existsSync(RELAY) ? false : 'build/sotto-relay not built' }, async (t) => {
+  const data = mkdtempSync(join(tmpdir(), 'sotto-conformance-'));
+  const clinicSeed = randomBytes(32);
+  const open = await startRelay(t, NO_RATES, data);
+  await runSuite(open.url, { clinicSeed, only: /^$/ });
+  await open.stop();
+  const { url } = await startRelay(t, { ...NO_RATES, clinics: 'closed' }, data);
+  const report = await runSuite(url, { clinicSeed, only: /^(server|roster):/ });
+  await show(t, report);
+  assert.ok(report.results.some((r) => r.name === 'closed to new clinics, it says so' && r.state === 'passed'));
+});
+
+test('sotto-relay with rates', { skip: existsSync(RELAY) ? false : 'build/sotto-relay not built' }, async (t) => {
+  const { url } = await startRelay(t, { 'rate-enrol': 40 });
+  const report = await runSuite(url, { only: /^rates:/ });
+  await show(t, report);
+  assert.ok(report.results.every((r) => r.state === 'passed'), 'its rate was not met');
+});
+
+test('the minimal server', async (t) => {
+  await show(t, await runSuite(await startMinimal(t)));
+});
+
+test('the minimal server, broken on purpose', { concurrency: 2 }, async (t) => {
+  await Promise.all(
+    Object.entries(FAULTS).map(([fault, named]) =>
+      t.test(`${fault} is seen by "${named}"`, async (own) => {
+        const only = WHOLE.includes(fault) ? undefined : new RegExp(`^${named.split(':')[0]}:`);
+        const { results } = await runSuite(await startMinimal(own, fault), { only: named.startsWith('contract:') ? /^groups:/ : only });
+        const failed = results.filter((r) => r.state === 'failed').map((r) => `${r.group}: ${r.name}`);
+        assert.ok(failed.includes(named), `failed instead: ${failed.join(', ') || 'nothing'}`);
+      }),
+    ),
+  );
+});
