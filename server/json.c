@@ -106,25 +106,72 @@ __attribute__((format(printf, 2, 3))) static void fault(json *j, const char *for
     va_end(arguments);
 }
 
-/* cJSON recurses for each level: refuse before it does. Brackets in strings don't count. */
-static bool shallow(span s) {
+static const uint8_t *digits_end(const uint8_t *p, const uint8_t *end) {
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
+/* Where a number ends that RFC 8259 §6 knows; NULL: it is none. */
+static const uint8_t *number_end(const uint8_t *p, const uint8_t *end) {
+    if (*p == '-')
+        p++;
+    const uint8_t *start = p;
+    p = digits_end(p, end);
+    if (p == start || (*start == '0' && p - start > 1))
+        return NULL;
+    if (p < end && *p == '.') {
+        start = ++p;
+        p = digits_end(p, end);
+        if (p == start)
+            return NULL;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < end && (*p == '+' || *p == '-'))
+            p++;
+        start = p;
+        p = digits_end(p, end);
+        if (p == start)
+            return NULL;
+    }
+    return p;
+}
+
+/* Where a string ends, `p` being after its opening quote; NULL: it holds what RFC 8259 §7 forbids, or a zero character,
+ * at which cJSON's strings would end: what follows it would be read by others and not by us. */
+static const uint8_t *string_end(const uint8_t *p, const uint8_t *end) {
+    for (; p < end && *p != '"'; p++) {
+        if (*p < 0x20 || (*p == '\\' && end - p > 5 && memcmp(p + 1, "u0000", 5) == 0))
+            return NULL;
+        if (*p == '\\' && p + 1 < end)
+            p++;
+    }
+    return p < end ? p + 1 : p;
+}
+
+/* What cJSON is too kind to: control characters, numbers such as 01 and 1., a byte order mark; and it recurses for each level. */
+static bool is_strict(json *j, span s) {
     size_t depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < s.n; i++) {
-        uint8_t c = s.p[i];
-        if (quoted) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                quoted = false;
-        } else if (c == '"') {
-            quoted = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX)
-                return false;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
+    for (const uint8_t *p = s.p, *end = s.p + s.n; p < end;) {
+        uint8_t c = *p;
+        if (c == '"' || c == '-' || (c >= '0' && c <= '9')) {
+            p = c == '"' ? string_end(p + 1, end) : number_end(p, end);
+        } else if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c >= 0x7f) {
+            p = NULL;
+        } else {
+            p++;
         }
+        if (p == NULL) {
+            fault(j, "the body is not valid JSON");
+            return false;
+        }
+        if ((c == '{' || c == '[') && ++depth > JSON_DEPTH_MAX) {
+            fault(j, "the body nests deeper than %d levels", JSON_DEPTH_MAX);
+            return false;
+        }
+        if ((c == '}' || c == ']') && depth > 0)
+            depth--;
     }
     return true;
 }
@@ -139,10 +186,8 @@ void json_open(json *j, span s, arena *a) {
         fault(j, "the body is not UTF-8 text");
         return;
     }
-    if (!shallow(s)) {
-        fault(j, "the body nests deeper than %d levels", JSON_DEPTH_MAX);
+    if (!is_strict(j, s))
         return;
-    }
     const char *end = NULL, *limit = (const char *)s.p + s.n;
     cJSON *root = cJSON_ParseWithLengthOpts((const char *)s.p, s.n, &end, 0);
     while (root != NULL && end != NULL && end < limit && (*end == ' ' || *end == '\t' || *end == '\n' || *end == '\r'))

@@ -385,9 +385,15 @@ static const route *find_route(const request *rq, span *id) {
     return NULL;
 }
 
+/* Of any case, with or without parameters (RFC 9110 §8.3.1). */
 static bool media_type_is(span given, const char *wanted) {
     size_t n = strlen(wanted);
-    return given.n >= n && memcmp(given.p, wanted, n) == 0 && (given.n == n || given.p[n] == ';' || given.p[n] == ' ');
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = i < given.n ? given.p[i] : 0;
+        if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != (uint8_t)wanted[i])
+            return false;
+    }
+    return given.n == n || given.p[n] == ';' || given.p[n] == ' ';
 }
 
 /* What can be said of a request before anything is looked up. */

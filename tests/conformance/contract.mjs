@@ -108,7 +108,7 @@ export class Contract {
     }
     const [type] = /** @type {[string]} */ (Object.keys(content));
     if (body === undefined) return [...faults, 'the content is missing'];
-    if (headers['content-type'] !== type) return [...faults, `content-type is not ${type}`];
+    if (String(headers['content-type']).split(/[; ]/)[0]?.toLowerCase() !== type) return [...faults, `content-type is not ${type}`];
     const pointer = `${operation.pointer}/requestBody/content/${escape(type)}/schema`;
     if (type === 'application/json') {
       try {

@@ -685,7 +685,7 @@ export function minimalServer({ fault = '' } = {}) {
     if (tooLarge) throw new Problem(413, 'too-large', 'the content is larger than any call takes', { limit: LIMITS.body });
     if (type === '' && body.length > 0) malformed('this call has no content');
     if (type === 'message/mls' && body.length > LIMITS.message) throw new Problem(413, 'too-large', 'the content is larger than this call takes', { limit: LIMITS.message });
-    if (body.length > 0 && headers['content-type']?.split(/[; ]/)[0] !== type) malformed(`Content-Type must be ${type}`);
+    if (body.length > 0 && headers['content-type']?.split(/[; ]/)[0]?.toLowerCase() !== type) malformed(`Content-Type must be ${type}`);
     /** @type {Map<string, string[]>} */
     const query = new Map();
     for (const [name, value] of new URLSearchParams(search)) query.set(name, [...(query.get(name) ?? []), value]);

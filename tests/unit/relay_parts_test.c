@@ -244,7 +244,16 @@ static void what_is_no_object_is_refused(void **state) {
                                       "\xff",
                                       "{\"a\":\"\xc3\"}",
                                       "{} {}",
-                                      "{\"a\":\"\\ud800\"}"};
+                                      "{\"a\":\"\\ud800\"}",
+                                      "{\"a\":\"\\u0000\"}",
+                                      "{\"a\\u0000b\":1}",
+                                      "{\"a\":\"\n\"}",
+                                      "{\"a\":\v1}",
+                                      "\xef\xbb\xbf{}",
+                                      "{\"a\":01}",
+                                      "{\"a\":-}",
+                                      "{\"a\":1.}",
+                                      "{\"a\":1e}"};
     arena a;
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         json j = parse(BAD[i], &a);
@@ -253,7 +262,7 @@ static void what_is_no_object_is_refused(void **state) {
         assert_null(j.root);
         json_close(&j);
     }
-    json j = parse(" {\"unknown\":[[1]]} \r\n", &a);
+    json j = parse(" {\"unknown\":[[-0.5e+3,0,\"\\\\u0000\\\"\"]]} \r\n", &a);
     assert_string_equal(j.fault, "");
     json_close(&j);
 }
