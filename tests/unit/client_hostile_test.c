@@ -4,30 +4,6 @@
 
 /* ---------------------------------------------------------------- members that may not be */
 
-/* The conversation is paused: told, in it too; nothing goes out by it, nothing of it comes in; what was there stays. */
-static void assert_paused(world *w) {
-    conversation_view v;
-    assert_told(w, "member_refused");
-    assert_int_equal(notices_shown(w, "member_refused"), 1);
-    view(w, &v);
-    assert_string_equal(v.state, "broken");
-    assert_int_equal(v.member_count, 3);
-    assert_int_equal(v.epoch, 1);
-    assert_err(send_text(w, "not for strangers"), ERR_STATE);
-    assert_null(find(w, "POST", "/v1/groups/"));
-    deliver(w, "message", &w->keeper, written(&w->keeper, "behind it", 0));
-    assert_false(shows(w, "behind it"));
-    assert_true(shows(w, "before it"));
-}
-
-/* A delivered text, and its receipt off the table. */
-static void before(world *w) {
-    deliver(w, "message", &w->keeper, written(&w->keeper, "before it", 0));
-    assert_true(shows(w, "before it"));
-    answer(w, find(w, "POST", "/messages"), 200, "{\"seq\":2}");
-    assert_told_nothing(w);
-}
-
 /* by: who commits the add of a key package with this leaf. */
 static void refused_add(world *w, person *by, const loose_leaf *leaf) {
     key_package_secrets secrets;

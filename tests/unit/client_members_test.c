@@ -398,11 +398,7 @@ int main(void) {
         cmocka_unit_test(a_patient_makes_it_with_the_first), cmocka_unit_test(a_device_that_never_publishes),
         cmocka_unit_test(conversations_take_turns),          cmocka_unit_test(removed_and_added_again),
     };
-    crypto_init();
-    fresh_key(&root);
-    fresh_key(&other_root);
-    if (arena_init(&heap, 64u << 20) != OK)
-        return 1;
+    world_init();
     int failed = cmocka_run_group_tests_name("client_members", tests, NULL, NULL);
     arena_free(&heap);
     return failed;

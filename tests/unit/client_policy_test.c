@@ -58,9 +58,14 @@ static void by_add(void **state) {
         world w;
         person stranger;
         loose_leaf leaf;
+        key_package_secrets secrets;
+        span package;
+        commit_params params = {.adds = &package, .add_count = 1, .force_path = true};
         start(&w);
         make_stranger(&stranger, &leaf, which);
-        refused_add(&w, &w.keeper, &leaf);
+        package = make_package(&leaf, &secrets);
+        before(&w);
+        refused_commit(&w, &w.keeper, commit_by(&w.keeper, &params, false));
     }
 }
 
@@ -347,11 +352,7 @@ int main(void) {
         cmocka_unit_test(a_proposed_update),
         cmocka_unit_test(a_group_with_external_senders),
     };
-    crypto_init();
-    fresh_key(&root);
-    fresh_key(&other_root);
-    if (arena_init(&heap, 64u << 20) != OK)
-        return 1;
+    world_init();
     int failed = cmocka_run_group_tests_name("client_policy", tests, NULL, NULL);
     arena_free(&heap);
     return failed;

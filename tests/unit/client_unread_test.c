@@ -253,11 +253,7 @@ int main(void) {
         cmocka_unit_test(the_others_learn_what_was_refused),
         cmocka_unit_test(what_was_refused_is_told_in_place_of_a_gap),
     };
-    crypto_init();
-    fresh_key(&root);
-    fresh_key(&other_root);
-    if (arena_init(&heap, 64u << 20) != OK)
-        return 1;
+    world_init();
     int failed = cmocka_run_group_tests_name("client_unread", tests, NULL, NULL);
     arena_free(&heap);
     return failed;
