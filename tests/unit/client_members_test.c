@@ -392,11 +392,63 @@ static void removed_and_added_again(void **state) {
     forget_clinic(&k);
 }
 
+static int64_t rows_written(clinic *k) {
+    query q;
+    int64_t rows = 0;
+    query_init(&q, k->w.c->store, "SELECT total_changes()");
+    if (query_row(&q))
+        rows = query_int(&q, 0);
+    assert_ok(query_end(&q));
+    return rows;
+}
+
+/* Rows that one text costs the store: received with its receipt, sent and taken. */
+static void cost_of_texts(clinic *k, int64_t *received, int64_t *sent) {
+    world *w = &k->w;
+    person *p = &k->patients[0];
+    for (int i = 0; i < 2; i++) { /* the first of an epoch derives its sender's ratchets */
+        int64_t before = rows_written(k);
+        deliver(w, "message", p, written(p, "theirs", 0));
+        settle(k);
+        *received = rows_written(k) - before;
+        before = rows_written(k);
+        assert_ok(send_text(w, "ours"));
+        settle(k);
+        *sent = rows_written(k) - before;
+    }
+}
+
+/* Neither loading nor writing grows with the members (tests/unit/mls_grain_test.c says what the group's records cost). */
+static void a_text_costs_the_same_among_many(void **state) {
+    clinic k;
+    int64_t received[2], sent[2];
+    make_clinic(&k, STAFF_MAX);
+    new_roster(&k, 0);
+    make_conversation(&k, 0, NULL);
+    k.w.group = k.groups[0];
+    k.w.conversation = 1;
+    cost_of_texts(&k, &received[0], &sent[0]);
+    new_roster(&k, STAFF_MAX);
+    for (int i = 0; i < 2; i++) {
+        give(&k, 0, STAFF_MAX);
+        (void)commit_comes_back(&k, 0);
+    }
+    assert_int_equal(members_of(&k, 0), STAFF_MAX + 2);
+    cost_of_texts(&k, &received[1], &sent[1]);
+    assert_int_equal(received[0], received[1]);
+    assert_int_equal(sent[0], sent[1]);
+    assert_in_range(sent[0], 1, 6); /* message twice, its job twice, our chain, a ratchet */
+    assert_in_range(received[0], 1,
+                    10); /* cursor, message, sender, a ratchet; receipt twice, its job twice, chain, ratchet */
+    forget_clinic(&k);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_devices_than_one_claim_holds), cmocka_unit_test(the_absent_do_not_hold_up_the_others),
         cmocka_unit_test(a_patient_makes_it_with_the_first), cmocka_unit_test(a_device_that_never_publishes),
         cmocka_unit_test(conversations_take_turns),          cmocka_unit_test(removed_and_added_again),
+        cmocka_unit_test(a_text_costs_the_same_among_many),
     };
     world_init();
     int failed = cmocka_run_group_tests_name("client_members", tests, NULL, NULL);

@@ -41,6 +41,7 @@ static err records_get(void *ctx, record_key key, arena *a, span *value) {
     size_t i = place(m, key);
     if (!at(m, i, key))
         return ERR_NOT_FOUND;
+    m->bytes_got += m->all[i].size;
     return arena_copy(a, span_of(m->all[i].value, m->all[i].size), value);
 }
 
@@ -101,6 +102,8 @@ static err records_each(void *ctx, record_kind kind, uint64_t epoch, arena *a, e
          i < m->count && m->all[i].key.kind == kind && m->all[i].key.epoch == epoch; i++) {
         size_t mark = arena_mark(a);
         span value;
+        m->gets++;
+        m->bytes_got += m->all[i].size;
         TRY(arena_copy(a, span_of(m->all[i].value, m->all[i].size), &value));
         TRY(visit(visit_ctx, m->all[i].key, value));
         arena_release(a, mark); /* what a visitor takes from the arena is gone after it */
@@ -136,7 +139,7 @@ bool memory_records_equal(const memory_records *a, const memory_records *b) {
     return true;
 }
 
-void memory_records_count_anew(memory_records *m) { m->puts = m->bytes_put = m->dels = m->gets = 0; }
+void memory_records_count_anew(memory_records *m) { m->puts = m->bytes_put = m->dels = m->gets = m->bytes_got = 0; }
 
 size_t memory_records_of_kind(const memory_records *m, record_kind kind) {
     size_t n = 0;

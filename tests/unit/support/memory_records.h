@@ -13,8 +13,8 @@ typedef struct memory_record {
 typedef struct memory_records {
     memory_record *all; /* ordered by kind, epoch, index */
     size_t count, capacity;
-    size_t puts, bytes_put, dels, gets; /* since memory_records_count_anew */
-    long fail_after;                    /* the n-th operation from now fails with ERR_STORE; 0: none */
+    size_t puts, bytes_put, dels, gets, bytes_got; /* since memory_records_count_anew */
+    long fail_after;                               /* the n-th operation from now fails with ERR_STORE; 0: none */
 } memory_records;
 
 void memory_records_free(memory_records *m);
