@@ -187,7 +187,7 @@ err client_account_unlock(client *c, effects *fx, span pin) {
     TRY(account_lock_open(c->key_path, pin, key));
     err e = store_open(c->db_path, key, false, &account_schema, &c->store);
     wipe(key, sizeof key);
-    TRY(e);
+    TRY(e == ERR_NOT_FOUND ? ERR_STORE_CORRUPT : e); /* an empty one, where the key file says that one was finished */
     c->kept = true;
     TRY_OUT(begin_within(c));
     TRY_OUT(account_load(c));
