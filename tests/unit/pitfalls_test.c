@@ -1,60 +1,13 @@
 /* Bugs that other MLS implementations had, in whole groups, where no test of that module shows them already: tests/README.md has
  * the whole list. Each test names where it was found. Both suites. */
-#include "crypto/random.h"
-#include "mls/group_state.h"
 #include "mls/validate.h"
-#include "support/check.h"
-#include "support/mls_member.h"
+#include "support/mls_party.h"
 
-static const suite *suite_under_test;
-
-enum { ANNA, BEN, CLEO, MEMBERS };
-typedef struct trio {
-    member m[MEMBERS];
-} trio;
-
-static void open_trio(trio *t) {
-    static const char *const names[] = {"anna", "ben", "cleo"};
-    span adds[] = {SPAN_NONE, SPAN_NONE};
-    commit_output out;
-    staged_commit *staged;
-    for (size_t i = 0; i < MEMBERS; i++) {
-        member_init(&t->m[i], suite_under_test, names[i]);
-        if (i == ANNA)
-            continue;
-        member_make_key_package(&t->m[i]);
-        adds[i - 1] = t->m[i].key_package;
-    }
-    member_create_group(&t->m[ANNA], "trio");
-    assert_ok(group_stage_commit(t->m[ANNA].group, &(commit_params){.adds = adds, .add_count = 2, .force_path = true},
-                                 &t->m[ANNA].arena, &out, &staged));
-    assert_ok(group_merge_commit(t->m[ANNA].group, staged, &t->m[ANNA].arena));
-    for (size_t i = BEN; i < MEMBERS; i++)
-        assert_ok(member_join(&t->m[i], out.welcome, SPAN_NONE));
-    member_reset(&t->m[ANNA]);
-}
-
-static void close_trio(trio *t) {
-    for (size_t i = 0; i < MEMBERS; i++)
-        member_free(&t->m[i]);
-}
-
-/* On the heap. */
-static span say(member *m, const char *text) {
-    span message;
-    assert_ok(group_protect(m->group, span_text(text), SPAN_NONE, &m->arena, &message));
-    message = keep(message);
-    member_reset(m);
-    return message;
-}
-
-static err hear(member *m, span message, incoming *in) {
+static err process(member *m, span message, incoming *in) {
     err e = group_process(m->group, message, &m->arena, in);
     member_reset(m);
     return e;
 }
-
-static void drop(span s) { free((void *)(uintptr_t)s.p); }
 
 /* --- tags --- */
 
@@ -116,8 +69,8 @@ static void decode_as(const wire_type *type, span bytes, arena *a) {
  * bytes changed in ways that make lengths and types go wrong. */
 static void no_bytes_do_a_decoder_harm(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
+    party p;
+    party_open(&p, 3);
     arena a;
     assert_ok(arena_init(&a, 1 << 20));
     member dora;
@@ -125,8 +78,8 @@ static void no_bytes_do_a_decoder_harm(void **state) {
     staged_commit *staged;
     member_init(&dora, suite_under_test, "dora");
     member_make_key_package(&dora);
-    assert_ok(group_stage_commit(t.m[ANNA].group, &(commit_params){.adds = &dora.key_package, .add_count = 1},
-                                 &t.m[ANNA].arena, &out, &staged));
+    assert_ok(group_stage_commit(p.m[0].group, &(commit_params){.adds = &dora.key_package, .add_count = 1},
+                                 &p.m[0].arena, &out, &staged));
     const span samples[] = {out.commit, out.welcome, out.group_info, dora.key_package};
     static const uint8_t flips[] = {0x01, 0x40, 0x80, 0xc0, 0xff};
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
@@ -145,10 +98,10 @@ static void no_bytes_do_a_decoder_harm(void **state) {
         }
         drop(copy);
     }
-    group_drop_commit(t.m[ANNA].group, staged);
+    group_drop_commit(p.m[0].group, staged);
     member_free(&dora);
     arena_free(&a);
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* --- senders --- */
@@ -184,7 +137,7 @@ static span public_from(member *m, framed_content *content) {
     content->epoch = g->context->epoch;
     content->type = CONTENT_PROPOSAL;
     content->proposal = (proposal){.type = PROPOSAL_REMOVE};
-    content->proposal.remove = CLEO;
+    content->proposal.remove = 2;
     assert_ok(framing_tbs(FORMAT_PUBLIC_MESSAGE, content, g->context->encoded, &m->arena, &tbs));
     assert_ok(framing_sign(&g->signer, &tbs, &m->arena, &auth));
     assert_ok(framing_protect_public(g->suite, secret_span(&g->secrets.membership_key), content, &tbs, &auth, &m->arena,
@@ -195,27 +148,27 @@ static span public_from(member *m, framed_content *content) {
 /* openmls #2186, mlspp #472: leaves that do not exist, are blank, or are not the signer's. */
 static void senders_that_are_no_members_are_refused(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
-    member *anna = &t.m[ANNA], *ben = &t.m[BEN];
+    party p;
+    party_open(&p, 3);
+    member *anna = &p.m[0], *ben = &p.m[1];
     memory_records before = {0};
     memory_records_copy(&before, &ben->records);
     assert_int_equal(group_leaf_count(ben->group), 4); /* so the fourth is blank */
     static const uint32_t none[] = {3, 4, 5, 0x7fffffff, 0x80000000, 0xffffffff};
     incoming in;
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
-        assert_err(hear(ben, private_from(anna, none[i]), &in), ERR_SENDER);
+        assert_err(process(ben, private_from(anna, none[i]), &in), ERR_SENDER);
         framed_content content = {.sender = {.type = SENDER_MEMBER, .leaf = none[i]}};
-        assert_err(hear(ben, public_from(anna, &content), &in), ERR_SENDER);
+        assert_err(process(ben, public_from(anna, &content), &in), ERR_SENDER);
         member_reset(anna);
     }
-    framed_content as_cleo = {.sender = {.type = SENDER_MEMBER, .leaf = CLEO}};
-    assert_err(hear(ben, public_from(anna, &as_cleo), &in), ERR_SIGNATURE);
+    framed_content as_cleo = {.sender = {.type = SENDER_MEMBER, .leaf = 2}};
+    assert_err(process(ben, public_from(anna, &as_cleo), &in), ERR_SIGNATURE);
     assert_true(memory_records_equal(&before, &ben->records));
-    framed_content as_anna = {.sender = {.type = SENDER_MEMBER, .leaf = ANNA}};
-    assert_ok(hear(ben, public_from(anna, &as_anna), &in)); /* nothing else was wrong with them */
+    framed_content as_anna = {.sender = {.type = SENDER_MEMBER, .leaf = 0}};
+    assert_ok(process(ben, public_from(anna, &as_anna), &in)); /* nothing else was wrong with them */
     memory_records_free(&before);
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* --- ratchets --- */
@@ -223,31 +176,31 @@ static void senders_that_are_no_members_are_refused(void **state) {
 /* openmls #1846: the secret tree was made anew from the epoch's secret after each start. */
 static void the_secret_tree_is_kept_over_a_restart(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
+    party p;
+    party_open(&p, 3);
     span heard[6];
     incoming in;
     for (uint32_t i = 0; i < 6; i++) {
-        heard[i] = say(&t.m[ANNA], "hello");
-        member_reload(&t.m[ANNA]);
-        assert_ok(hear(&t.m[BEN], heard[i], &in));
+        heard[i] = say(&p.m[0], "hello");
+        member_reload(&p.m[0]);
+        assert_ok(process(&p.m[1], heard[i], &in));
         assert_int_equal(in.generation, i); /* the sender does not begin again */
-        member_reload(&t.m[BEN]);
+        member_reload(&p.m[1]);
         for (uint32_t k = 0; k <= i; k++)
-            assert_err(hear(&t.m[BEN], heard[k], &in), ERR_REPLAY); /* nor does the receiver */
+            assert_err(process(&p.m[1], heard[k], &in), ERR_REPLAY); /* nor does the receiver */
     }
     for (uint32_t i = 0; i < 6; i++)
         drop(heard[i]);
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* amethyst #3499: after a restored backup a generation is used again, and its key with it. The reuse guard (§6.3.1) still
  * gives another nonce: equal texts do not show as equal, and one who reads both reads the first only. */
 static void a_restored_backup_does_not_repeat_a_nonce(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
-    member *anna = &t.m[ANNA];
+    party p;
+    party_open(&p, 3);
+    member *anna = &p.m[0];
     drop(say(anna, "so that the ratchet is there"));
     memory_records backup = {0};
     memory_records_copy(&backup, &anna->records);
@@ -261,28 +214,28 @@ static void a_restored_backup_does_not_repeat_a_nonce(void **state) {
     size_t start = first.n - 256 - AEAD_TAG_SIZE;
     assert_memory_not_equal(first.p + start, second.p + start, 16);
     incoming in;
-    assert_ok(hear(&t.m[BEN], first, &in));
-    assert_err(hear(&t.m[BEN], second, &in), ERR_REPLAY);
+    assert_ok(process(&p.m[1], first, &in));
+    assert_err(process(&p.m[1], second, &in), ERR_REPLAY);
     span third = say(anna, "goes on");
-    assert_ok(hear(&t.m[BEN], third, &in));
+    assert_ok(process(&p.m[1], third, &in));
     drop(first);
     drop(second);
     drop(third);
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* GHSA-g433-pq76-6cmf, of HPKE's sequence number: ours seals once a context (hpke.c), but a ratchet counts. §9.1: it must not
  * wrap. */
 static void a_generation_counter_does_not_wrap(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
-    member *anna = &t.m[ANNA];
+    party p;
+    party_open(&p, 3);
+    member *anna = &p.m[0];
     drop(say(anna, "first"));
     uint8_t *generation = NULL;
     for (size_t i = 0; i < anna->records.count; i++) {
         memory_record *r = &anna->records.all[i];
-        if (r->key.kind == RECORD_RATCHET && r->key.index == 2 * ANNA + RATCHET_APPLICATION)
+        if (r->key.kind == RECORD_RATCHET && r->key.index == 2 * 0 + RATCHET_APPLICATION)
             generation = r->value; /* its first four bytes */
     }
     assert_non_null(generation);
@@ -294,7 +247,7 @@ static void a_generation_counter_does_not_wrap(void **state) {
         assert_err(group_protect(anna->group, span_text("beyond"), SPAN_NONE, &anna->arena, &message), ERR_LIMIT);
         member_reload(anna);
     }
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* --- commits --- */
@@ -303,10 +256,10 @@ static void a_generation_counter_does_not_wrap(void **state) {
  * epoch and tree hash, the old confirmed_transcript_hash. What ben received is opened here by hand. */
 static void a_path_is_sealed_under_the_provisional_group_context(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
+    party p;
+    party_open(&p, 3);
     const suite *s = suite_under_test;
-    member *anna = &t.m[ANNA], *ben = &t.m[BEN];
+    member *anna = &p.m[0], *ben = &p.m[1];
     commit_output out;
     staged_commit *staged;
     assert_ok(group_stage_commit(anna->group, &(commit_params){.force_path = true}, &anna->arena, &out, &staged));
@@ -341,7 +294,7 @@ static void a_path_is_sealed_under_the_provisional_group_context(void **state) {
     assert_ok(suite_decrypt_with_label(s, ben->secrets.encryption_key, "UpdatePathNode", encoded, sealed->kem_output,
                                        sealed->ciphertext, path_secret));
     group_drop_commit(anna->group, staged);
-    close_trio(&t);
+    party_close(&p);
 }
 
 /* amethyst, as above: the sample for the sender data's key is the ciphertext's first Nh bytes, or all of a shorter one. */
@@ -363,13 +316,91 @@ static void a_ciphertext_shorter_than_the_sample_is_sampled_whole(void **state) 
     }
 }
 
+/* mls-rs #308: a member's own commit was pending when somebody joined by an external commit; the two got in each other's way.
+ * The relay took the other one first, so that one counts, and ours gives way as any loser does. */
+static void an_external_commit_ends_the_one_that_was_pending(void **state) {
+    (void)state;
+    for (int reload = 0; reload < 2; reload++) {
+        party p;
+        party_open(&p, 3);
+        member *ben = &p.m[1], *dan = &p.m[3];
+        span info, entry, saved;
+        commit_output ours;
+        staged_commit *staged, *again;
+        incoming in;
+        leaf_params leaf = member_leaf(dan);
+        assert_ok(group_make_info(p.m[0].group, true, &p.m[0].arena, &info));
+        assert_ok(group_join_external(&dan->host, &(external_join_params){.group_info = info, .leaf = &leaf},
+                                      &dan->arena, &entry, &dan->group));
+        entry = keep(entry);
+        assert_ok(group_stage_commit(ben->group, &(commit_params){.force_path = true}, &ben->arena, &ours, &staged));
+        assert_ok(staged_commit_save(staged, &ben->arena, &saved));
+        ours.commit = keep(ours.commit);
+        saved = keep(saved);
+        if (reload) {
+            group_drop_commit(ben->group, staged);
+            member_reload(ben);
+            assert_ok(staged_commit_restore(ben->group, saved, &ben->arena, &staged));
+        }
+        for (size_t i = 0; i < 3; i++) {
+            assert_ok(group_process(p.m[i].group, entry, &p.m[i].arena, &in));
+            assert_true(staged_commit_external(in.staged));
+            assert_ok(group_merge_commit(p.m[i].group, in.staged, &p.m[i].arena));
+            member_reset(&p.m[i]);
+        }
+        assert_err(group_merge_commit(ben->group, staged, &ben->arena), ERR_WRONG_EPOCH);
+        assert_err(staged_commit_restore(ben->group, saved, &ben->arena, &again), ERR_WRONG_EPOCH);
+        assert_err(process(&p.m[2], ours.commit, &in), ERR_WRONG_EPOCH);
+        p.n = 4;
+        everyone_agrees(&p);
+        heal(&p, 1);
+        heal(&p, 3);
+        drop(entry);
+        drop(ours.commit);
+        drop(saved);
+        party_close(&p);
+    }
+}
+
+static err one_psk(void *ctx, const psk_id *id, arena *a, span *value) {
+    (void)ctx, (void)id, (void)a;
+    *value = span_text("a word");
+    return OK;
+}
+static void knows_one(member *m) { m->host.find_psk = one_psk; }
+
+/* openmls #1928. §12.2: "multiple PreSharedKey proposals that reference the same PreSharedKeyID", from another or from us. */
+static void a_psk_named_twice_is_refused(void **state) {
+    (void)state;
+    party p;
+    party_open_with(&p, 3, knows_one);
+    static const uint8_t nonces[2][HASH_MAX] = {{1}, {2}};
+    const size_t n = suite_under_test->hash_size;
+    psk_id ids[2];
+    for (size_t i = 0; i < 2; i++)
+        ids[i] = (psk_id){.type = PSK_EXTERNAL, .external_id = span_text("word"), .nonce = span_of(nonces[0], n)};
+    proposal_or_ref list[2] = {{.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_PSK}}};
+    list[0].proposal.psk = ids[0];
+    list[1] = list[0];
+    commit body = commit_of(list, 2);
+    commit_output out;
+    staged_commit *staged;
+    expect_refusal(&p, &body, ERR_PROPOSAL);
+    commit_params params = {.psks = ids, .psk_count = 2};
+    assert_err(group_stage_commit(p.m[0].group, &params, &p.m[0].arena, &out, &staged), ERR_PROPOSAL);
+    member_reset(&p.m[0]);
+    ids[1].nonce = span_of(nonces[1], n); /* another id, of the same key */
+    commit_with(&p, 0, &params);
+    party_close(&p);
+}
+
 /* --- lifetimes --- */
 
 /* openmls #1379. §7.2: "reject any LeafNode where the total lifetime is longer than this duration". */
 static void a_lifetime_that_is_too_long_is_refused(void **state) {
     (void)state;
-    trio t;
-    open_trio(&t);
+    party p;
+    party_open(&p, 3);
     static const struct {
         uint64_t length;
         err expected;
@@ -386,15 +417,15 @@ static void a_lifetime_that_is_too_long_is_refused(void **state) {
         assert_ok(key_package_create(suite_under_test, &leaf, false, &dora.arena, &encoded, &dora.secrets));
         assert_ok(WIRE_DECODE(encoded, &dora.arena, wire_key_package, &kp));
         assert_err(key_package_validate(&kp, encoded, MEMBER_NOW_MS / 1000, &dora.arena), cases[i].expected);
-        err e = group_stage_commit(t.m[ANNA].group, &(commit_params){.adds = &encoded, .add_count = 1},
-                                   &t.m[ANNA].arena, &out, &staged);
+        err e = group_stage_commit(p.m[0].group, &(commit_params){.adds = &encoded, .add_count = 1}, &p.m[0].arena,
+                                   &out, &staged);
         assert_err(e, cases[i].expected);
         if (e == OK)
-            group_drop_commit(t.m[ANNA].group, staged);
-        member_reset(&t.m[ANNA]);
+            group_drop_commit(p.m[0].group, staged);
+        member_reset(&p.m[0]);
         member_free(&dora);
     }
-    close_trio(&t);
+    party_close(&p);
 }
 
 int main(void) {
@@ -407,6 +438,8 @@ int main(void) {
         cmocka_unit_test(a_generation_counter_does_not_wrap),
         cmocka_unit_test(a_path_is_sealed_under_the_provisional_group_context),
         cmocka_unit_test(a_ciphertext_shorter_than_the_sample_is_sampled_whole),
+        cmocka_unit_test(an_external_commit_ends_the_one_that_was_pending),
+        cmocka_unit_test(a_psk_named_twice_is_refused),
         cmocka_unit_test(a_lifetime_that_is_too_long_is_refused),
     };
     suite_under_test = suite_find(SUITE_XWING);
