@@ -108,12 +108,25 @@ typedef struct life {
     member m[MEMBERS];
 } life;
 
-static life *begin(const suite *s) {
+/* One that all have, out of band. */
+static err find_psk(void *ctx, const psk_id *id, arena *a, span *value) {
+    static const uint8_t word[32] = {3, 1, 4, 1, 5};
+    (void)ctx, (void)id;
+    TRY(arena_copy(a, SPAN(word), value));
+    SECRET((void *)(uintptr_t)value->p, value->n);
+    return OK;
+}
+
+/* `open`: handshakes as PublicMessages, with membership tags. */
+static life *begin(const suite *s, bool open) {
     static const char *const names[] = {"anna", "ben", "cleo", "dora"};
     life *l = calloc(1, sizeof *l);
     MUST(l != NULL);
-    for (size_t i = 0; i < MEMBERS; i++)
+    for (size_t i = 0; i < MEMBERS; i++) {
         member_init(&l->m[i], s, names[i]);
+        l->m[i].host.find_psk = find_psk;
+        l->m[i].host.public_handshakes = open;
+    }
     member_create_group(&l->m[0], "group");
     must_be_secret_epoch(l->m[0].group);
     return l;
@@ -168,14 +181,14 @@ static void make_commit(life *l, size_t by, const commit_params *params) {
     free((void *)(uintptr_t)welcome.p);
 }
 
-static void add_all(life *l) {
+static void add(life *l, size_t members) {
     span adds[MEMBERS - 1];
-    for (size_t i = 1; i < MEMBERS; i++) {
+    for (size_t i = 1; i < members; i++) {
         member_make_key_package(&l->m[i]);
         must_be_secret(l->m[i].secrets.init_key, KEM_PRIVATE_SIZE);
         adds[i - 1] = l->m[i].key_package;
     }
-    make_commit(l, 0, &(commit_params){.adds = adds, .add_count = MEMBERS - 1, .force_path = true});
+    make_commit(l, 0, &(commit_params){.adds = adds, .add_count = members - 1, .force_path = true});
 }
 
 static void say(life *l, size_t from) {
@@ -198,8 +211,8 @@ static void say(life *l, size_t from) {
 }
 
 static void welcome_and_messages(const suite *s) {
-    life *l = begin(s);
-    add_all(l);
+    life *l = begin(s, false);
+    add(l, MEMBERS);
     say(l, 0);
     say(l, 3);
     end(l);
@@ -207,8 +220,8 @@ static void welcome_and_messages(const suite *s) {
 
 /* Paths: path secrets sealed, opened, climbed. */
 static void updates_and_removals(const suite *s) {
-    life *l = begin(s);
-    add_all(l);
+    life *l = begin(s, false);
+    add(l, MEMBERS);
     make_commit(l, 2, &(commit_params){.force_path = true});
     say(l, 1);
     member *b = &l->m[1];
@@ -229,12 +242,55 @@ static void updates_and_removals(const suite *s) {
     end(l);
 }
 
+static void psks(const suite *s) {
+    life *l = begin(s, false);
+    add(l, 3);
+    const psk_id ids[] = {{.type = PSK_EXTERNAL, .external_id = span_text("word")},
+                          {.type = PSK_RESUMPTION,
+                           .usage = PSK_USAGE_APPLICATION,
+                           .group_id = span_text("group"),
+                           .epoch = group_epoch(l->m[0].group)}};
+    make_commit(l, 1, &(commit_params){.psks = ids, .psk_count = 2});
+    say(l, 2);
+    end(l);
+}
+
+static void external_joins_and_membership_tags(const suite *s) {
+    life *l = begin(s, true);
+    add(l, 3);
+    make_commit(l, 1, &(commit_params){.force_path = true});
+    member *dora = &l->m[3];
+    leaf_params leaf = member_leaf(dora);
+    span info, entry;
+    MUST(group_make_info(l->m[0].group, true, &l->m[0].arena, &info) == OK);
+    MUST(group_join_external(&dora->host, &(external_join_params){.group_info = info, .leaf = &leaf}, &dora->arena,
+                             &entry, &dora->group) == OK);
+    must_be_secret_epoch(dora->group);
+    for (size_t i = 0; i < 3; i++) {
+        member *m = &l->m[i];
+        incoming in;
+        member_reload(m);
+        MUST(group_process(m->group, entry, &m->arena, &in) == OK && in.kind == INCOMING_COMMIT);
+        MUST(group_merge_commit(m->group, in.staged, &m->arena) == OK);
+        must_be_secret_epoch(m->group);
+        member_reset(m);
+    }
+    member_reset(dora);
+    say(l, 3);
+    uint8_t exported[32];
+    MUST(group_export_secret(dora->group, "label", span_text("context"), exported, sizeof exported) == OK);
+    must_be_secret(exported, sizeof exported);
+    end(l);
+}
+
 const path mls_paths[] = {
     {"key schedule, psk_secret, exporter", key_schedule, true},
     {"confirmation and membership tags", confirmation_and_membership_tags, true},
     {"secret tree and ratchets, in records", secret_tree_ratchets, true},
     {"a group: commit, Welcome, messages, records", welcome_and_messages, true},
     {"a group: paths, Update, Remove, saved commits", updates_and_removals, true},
+    {"a group: PSKs", psks, true},
+    {"a group: external join, membership tags, exporter", external_joins_and_membership_tags, true},
     {0},
 };
 #endif

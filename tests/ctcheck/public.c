@@ -10,6 +10,7 @@
 #include "ctcheck.h"
 #include "mls/framing.h"
 #include "mls/key_schedule.h"
+#include "mls/psk.h"
 #include "wire/wire.h"
 
 #define WRAPPED(result, name, ...)                                                                                     \
@@ -130,6 +131,14 @@ WRAPPED(void, confirmation_tag_make, const suite *s, span confirmation_key, span
 WRAPPED(void, seal, const uint8_t *key, span aad, span plaintext, uint8_t *out) {
     __real_seal(key, aad, plaintext, out);
     PUBLIC(out, plaintext.n + SEAL_OVERHEAD);
+}
+
+/* psk_nonce: part of the PSK's name in the commit. */
+WRAPPED(err, psk_with_nonce, const suite *s, const psk_id *id, arena *a, psk_id *out) {
+    err e = __real_psk_with_nonce(s, id, a, out);
+    if (e == OK)
+        PUBLIC(out->nonce.p, out->nonce.n);
+    return e;
 }
 
 /* --- what is read by parsers, whose time depends on it --- */
