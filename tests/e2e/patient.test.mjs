@@ -217,6 +217,48 @@ test('links that do not work say so and what to do', { skip, timeout: 2 * MINUTE
     const shown = await other.open('/');
     await shown.getByRole('heading', { name: 'Open the link from your clinic' }).waitFor();
   });
+  // chatwoot #1976: a cookie was set before anybody had touched anything. Our Worker has looked whether there is an account, and
+  // taken its place, which is empty.
+  await t.test('looked at, pages leave nothing behind and call nobody', async () => {
+    const clean = await phone();
+    /** @type {string[]} */
+    const asked = [];
+    clean.context.on('request', (request) => asked.push(request.url()));
+    await (await clean.open('/')).getByRole('heading', { name: 'Open the link from your clinic' }).waitFor();
+    assert.deepEqual(asked.filter((url) => !url.startsWith(`${relay.origin}/`) || url.includes('/v1/')), []);
+    for (const its of [clean, other]) {
+      const left = await (await its.open('/')).evaluate(async () => {
+        let bytes = 0;
+        /** @param {any} folder */
+        const add = async (folder) => {
+          for await (const entry of folder.values()) {
+            if (entry.kind === 'directory') await add(entry);
+            else bytes += (await entry.getFile()).size;
+          }
+        };
+        await add(await navigator.storage.getDirectory());
+        let records = 0;
+        for (const { name } of await indexedDB.databases()) {
+          /** @type {IDBDatabase} */
+          const database = await new Promise((resolve, reject) => {
+            const request = indexedDB.open(String(name));
+            request.onsuccess = () => resolve(request.result);
+            request.onerror = () => reject(request.error);
+          });
+          for (const store of database.objectStoreNames) {
+            records += await new Promise((resolve, reject) => {
+              const request = database.transaction(store).objectStore(store).count();
+              request.onsuccess = () => resolve(request.result);
+              request.onerror = () => reject(request.error);
+            });
+          }
+          database.close();
+        }
+        return { cookies: document.cookie, local: localStorage.length, session: sessionStorage.length, bytes, records };
+      });
+      assert.deepEqual(left, { cookies: '', local: 0, session: 0, bytes: 0, records: 0 });
+    }
+  });
   await t.test('no relay', async () => {
     const { link: late } = await founder.invite(PATIENT);
     await other.context.route('**/v1/invitations/**', (route) => route.abort());
