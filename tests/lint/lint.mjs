@@ -118,6 +118,15 @@ function headersSayWhatTheyAreFor() {
     .map((f) => `${f}:1: should begin with "/* ${basename(f)}: " and what it is for`);
 }
 
+/** The tests that tests/README.md points to are there. @returns {string[]} */
+function namedTestsExist() {
+  return [...read('tests/README.md').matchAll(/\| `([^`]+)` \| `([^`]+)` \|$/gm)].flatMap(([, file = '', name = '']) => {
+    const path = `tests/${file}`;
+    if (!files.includes(path)) return [`tests/README.md: no ${path}`];
+    return read(path).includes(name) ? [] : [`tests/README.md: ${path} has no test '${name}'`];
+  });
+}
+
 /** @returns {string[]} */
 function noCodeFromStrings() {
   const problems = [];
@@ -170,6 +179,7 @@ const checks = [
   ['core/ includes in one direction', layering],
   ['the relay knows no keys', relayKnowsNoKeys],
   ['headers say what they are for', headersSayWhatTheyAreFor],
+  ['tests that the README names are there', namedTestsExist],
   ['C sources are formatted', formatting],
   ['types hold (tsc --checkJs)', types],
   ['no code or markup from strings', noCodeFromStrings],
