@@ -121,26 +121,31 @@ static size_t count_type(const proposal_items *items, uint16_t type) {
     return n;
 }
 
-/* Is the client in the group already, or added by this commit? */
-static bool add_fits(const group *g, const proposal_items *items, const key_package *kp) {
+static bool shares_key(const leaf_node *a, const leaf_node *b) {
+    return span_equal(a->signature_key, b->signature_key) || span_equal(a->encryption_key, b->encryption_key);
+}
+
+/* Are the leaf's keys new to the group, and to what stands in the commit? `place`: the leaf that it replaces. */
+static bool leaf_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t place) {
     for (size_t i = 0; i < items->n; i++) {
         const proposal *p = items->p[i].proposal;
-        if (p->type == PROPOSAL_ADD && span_equal(p->add.leaf.signature_key, kp->leaf.signature_key))
+        if ((p->type == PROPOSAL_ADD && shares_key(&p->add.leaf, leaf)) ||
+            (p->type == PROPOSAL_UPDATE && shares_key(&p->update, leaf)))
             return false;
     }
     for (uint32_t i = 0; i < g->tree.leaf_count; i++) {
-        const leaf_node *leaf = ratchet_tree_leaf(&g->tree, i);
-        if (leaf != NULL && span_equal(leaf->signature_key, kp->leaf.signature_key) && !has_remove(items, i))
+        const leaf_node *member = ratchet_tree_leaf(&g->tree, i);
+        if (member != NULL && i != place && shares_key(member, leaf) && !has_remove(items, i))
             return false;
     }
     return true;
 }
 
-static bool update_fits(const group *g, const proposal_items *items, uint32_t from) {
+static bool update_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t from) {
     for (size_t i = 0; i < items->n; i++)
         if (items->p[i].proposal->type == PROPOSAL_UPDATE && items->p[i].from.leaf == from)
             return false;
-    return from != g->own_leaf && !has_remove(items, from);
+    return from != g->own_leaf && !has_remove(items, from) && leaf_fits(g, items, leaf, from);
 }
 
 static bool psk_fits(group *g, const proposal_items *items, const psk_id *id, arena *a) {
@@ -158,8 +163,8 @@ static bool psk_fits(group *g, const proposal_items *items, const psk_id *id, ar
 static bool fits(group *g, const proposal_items *items, const pending_proposal *p, arena *a) {
     const proposal *it = p->proposal;
     switch (it->type) {
-    case PROPOSAL_ADD: return add_fits(g, items, &it->add);
-    case PROPOSAL_UPDATE: return update_fits(g, items, p->from.leaf);
+    case PROPOSAL_ADD: return leaf_fits(g, items, &it->add.leaf, UINT32_MAX);
+    case PROPOSAL_UPDATE: return update_fits(g, items, &it->update, p->from.leaf);
     case PROPOSAL_REMOVE: return it->remove != g->own_leaf && !has_remove(items, it->remove);
     case PROPOSAL_PSK: return psk_fits(g, items, &it->psk, a);
     case PROPOSAL_REINIT: return items->n == 0;
