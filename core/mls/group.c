@@ -353,8 +353,11 @@ static err take_in(group *g, received *r, arena *a, incoming *out) {
         out->proposal = &r->content.proposal;
         if (g->re_init != NULL)
             return ERR_REINIT;
-        TRY(proposal_validate(g, &r->content.proposal, from, r->sender_leaf, a));
         TRY(framing_proposal_ref(g->suite, &r->tbs, &r->auth, a, reference));
+        TRY(group_load_proposals(g, a));
+        if (proposals_find(g, span_of(reference, g->suite->hash_size)) != NULL) /* a PublicMessage sent again */
+            return ERR_REPLAY;
+        TRY(proposal_validate(g, &r->content.proposal, from, r->sender_leaf, a));
         TRY(group_add_proposal(g, reference, from, r->content.proposal.encoded, NULL, a));
         err e = r->messages != NULL ? secret_tree_accept(r->messages, &r->step, a) : OK;
         if (e != OK)

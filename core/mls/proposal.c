@@ -80,7 +80,7 @@ err proposal_validate(group *g, const proposal *p, const sender *from, const lea
 
 /* --- gathering --- */
 
-static pending_proposal *find_pending(group *g, span reference) {
+const pending_proposal *proposals_find(const group *g, span reference) {
     for (size_t i = 0; i < g->proposal_count; i++)
         if (span_equal(span_of(g->proposals[i].reference, g->suite->hash_size), reference))
             return &g->proposals[i];
@@ -99,7 +99,7 @@ err proposals_resolve(group *g, const commit *c, const sender *from, arena *a, p
             out->p[i] = (proposal_item){.proposal = &entry->proposal, .from = *from};
             continue;
         }
-        const pending_proposal *p = find_pending(g, entry->reference);
+        const pending_proposal *p = proposals_find(g, entry->reference);
         if (p == NULL)
             return ERR_NOT_FOUND;
         out->p[i] = (proposal_item){p->proposal, p->from, true, p->has_keys ? &p->keys : NULL};

@@ -41,6 +41,8 @@ typedef struct proposal_effects {
 /* §12.1: what can be said of a proposal before it is committed. Bad ones are not kept, so that they can't spoil our next
  * commit. `sender_leaf`: a member's. */
 MUST_USE err proposal_validate(group *g, const proposal *p, const sender *from, const leaf_node *sender_leaf, arena *a);
+/* By its ProposalRef, among those received or sent in this epoch and loaded; NULL when there is none. */
+const pending_proposal *proposals_find(const group *g, span reference);
 /* §12.4.2: takes a commit's proposals as they stand or by reference from those received. ERR_NOT_FOUND when one was not. */
 MUST_USE err proposals_resolve(group *g, const commit *c, const sender *from, arena *a, proposal_items *out);
 /* For our own commit: adds to what stands in it those received in this epoch that go together with it, by reference. A

@@ -725,10 +725,20 @@ static void a_client_asks_to_be_added(void **state) {
     assert_int_equal(in.from, SENDER_NEW_MEMBER_PROPOSAL);
     assert_span(in.sender_leaf->credential.identity, span_text("dan"));
     assert_ok(group_process(p.m[1].group, message, &p.m[1].arena, &in));
-    assert_ok(group_process(p.m[1].group, message, &p.m[1].arena, &in)); /* he asked twice: added once */
+    expect_refused(&p.m[1], message, ERR_REPLAY); /* the same again is not kept again */
+    member_make_key_package(m);
+    assert_ok(external_propose_join(&by, m->key_package, &p.m[7].arena, &message));
+    for (size_t i = 0; i < 2; i++)
+        assert_ok(group_process(p.m[i].group, message, &p.m[i].arena, &in)); /* he asked twice: added once */
     member_reload(&p.m[0]);
     member_reload(&p.m[1]);
-    commit_with(&p, 1, &(commit_params){.use_proposals = true});
+    commit_output out;
+    staged_commit *staged;
+    assert_ok(group_stage_commit(p.m[1].group, &(commit_params){.use_proposals = true}, &p.m[1].arena, &out, &staged));
+    assert_int_equal(staged_commit_added(staged, NULL, 0), 1);
+    group_drop_commit(p.m[1].group, staged);
+    /* His second key package is the one that he still has the secrets of. */
+    commit_with(&p, 1, &(commit_params){.adds = &m->key_package, .add_count = 1, .use_proposals = true});
     assert_non_null(m->group);
     heal(&p, 3);
     /* Now he is in, a third time changes nothing. */
