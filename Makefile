@@ -385,10 +385,10 @@ E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
 
 test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
-	$(TEST_RUN) lint unit asan ctcheck vectors node postgres e2e
+	$(TEST_RUN) lint unit asan ctcheck vectors node conformance postgres e2e
 
 check: $(STAMPS)/test-packages $(UNIT_BIN) $(NODE_NEEDS) ## the fast ones: C and Node
-	$(TEST_RUN) unit node
+	$(TEST_RUN) unit node conformance
 
 unit: $(UNIT_BIN)
 	$(TEST_RUN) unit
@@ -425,14 +425,14 @@ fuzz: $(FUZZ_BIN) ## each fuzzer for SECONDS= of time
 bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/groups build/tests/bench.wasm ## measure; writes build/bench.json
 	@node tests/bench/bench.mjs
 
-conformance: $(NODE_NEEDS) ## check any server that claims to speak the protocol (URL=)
+conformance: $(STAMPS)/npm ## test any server that claims to speak the protocol (URL=, CLINIC_KEY=file)
 	@[ -n "$(URL)" ] || { echo "say which server: make conformance URL=https://…" >&2; exit 2; }
-	@node tests/conformance/run.mjs "$(URL)"
+	@node tests/conformance/run.mjs "$(URL)" $(if $(CLINIC_KEY),--clinic-key "$(CLINIC_KEY)")
 
 dist: build/sotto-relay build/web/.built ## what a server needs, as build/sotto.tar.gz
 	@rm -rf build/dist && mkdir -p build/dist/sotto
 	@cp -r build/sotto-relay build/sotto.wasm build/web LICENSE README.md build/dist/sotto/
-	@cp -r server/PROTOCOL.md build/dist/sotto/
+	@cp -r server/PROTOCOL.md server/openapi.yaml build/dist/sotto/
 	@rm -f build/dist/sotto/web/.built
 	@tar --create --gzip --sort=name --owner=0 --group=0 --numeric-owner --file build/sotto.tar.gz -C build/dist sotto
 	@echo "build/sotto.tar.gz"

@@ -97,6 +97,7 @@ const suites = {
     nodePrograms('tests/node')
       .filter(({ name }) => /relay-(calls|durability|malformed)\.test/.test(name))
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
+  conformance: () => nodePrograms('tests/conformance'),
   e2e: () => nodePrograms('tests/e2e'),
 };
 

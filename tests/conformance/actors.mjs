@@ -35,12 +35,16 @@ export class Party {
     return answer;
   }
 
-  /** The request by itself. @param {string} method @param {string} path @param {object | string | Buffer} [content] @param {Asking} [how] */
+  /**
+   * The request by itself.
+   * @param {string} method @param {string} path @param {object | string | Buffer} [content] @param {Asking} [how]
+   * @returns {import('./client.mjs').Request}
+   */
   request(method, path, content, { sign = {}, type, headers = {} } = {}) {
     const body = content === undefined || Buffer.isBuffer(content) ? content : Buffer.from(typeof content === 'string' ? content : JSON.stringify(content));
     const signed = signedHeaders(this.key, this.id, this.session.authority, method, path, body, sign);
-    const typed = body === undefined ? {} : { 'content-type': type ?? (Buffer.isBuffer(content) ? 'message/mls' : 'application/json') };
-    return { method, path, body, headers: { ...signed, ...typed, ...headers } };
+    if (body !== undefined) signed['content-type'] = type ?? (Buffer.isBuffer(content) ? 'message/mls' : 'application/json');
+    return { method, path, body, headers: { ...signed, ...headers } };
   }
 }
 

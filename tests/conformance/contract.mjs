@@ -1,6 +1,6 @@
 // server/openapi.yaml as something that requests and answers can be held against.
 import { readFileSync } from 'node:fs';
-import Ajv2020 from 'ajv/dist/2020.js';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 
 export const CONTRACT_FILE = new URL('../../server/openapi.yaml', import.meta.url);
@@ -60,11 +60,8 @@ export class Contract {
 
   /** @param {string} pointer to a schema */
   validator(pointer) {
-    let found = this.#compiled.get(pointer);
-    if (found === undefined) {
-      found = this.ajv.compile({ $ref: `contract#${pointer}` });
-      this.#compiled.set(pointer, found);
-    }
+    const found = this.#compiled.get(pointer) ?? this.ajv.compile({ $ref: `contract#${pointer}` });
+    this.#compiled.set(pointer, found);
     return found;
   }
 

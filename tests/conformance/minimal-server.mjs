@@ -15,14 +15,21 @@ export const FAULTS = /** @type {Record<string, string>} */ ({
   'skip-page': 'inbox: from every cursor the rest follows: no gap, no repeat',
   'acknowledge-for-all': "inbox: acknowledging is each device's own",
   'sleep-through': 'inbox: a wait ends when something comes',
+  'refuse-to-wait': 'inbox: a wait for nothing ends empty, with the same cursor',
+  'stream-to-revoked': 'inbox: revoking ends an event stream',
   'accept-future-cursor': 'inbox: a cursor beyond the newest number is refused and acknowledges nothing',
   'accept-stale-epoch': 'groups: a commit for an epoch that is past, or not reached, is refused with the epoch',
   'race-epoch': 'groups: of commits for one epoch exactly one is accepted, and all members see that one',
   'forget-sent': 'groups: the same message again has the same number and is delivered once',
   'deliver-to-removed': 'groups: a device that was removed gets the commit that removes it and nothing after',
   'accept-strangers': 'groups: who is no member is refused',
+  'newest-first': 'key packages: claimed oldest first, each once',
+  'spend-last-resort': 'key packages: the last resort comes when the stock is empty, again and again',
+  republish: 'key packages: one that was published before is not added again',
   'double-claim': 'key packages: claimed at the same time, none goes to two',
   'uncounted-attempts': 'invitations: wrong checks are counted and lock it at five',
+  'race-invitation': 'invitations: used by several devices at once, it enrols one',
+  'move-start': 'devices: a certificate of the root enrols, and again to the same answer',
   'serve-revoked': 'devices: a revoked device is refused at once and for good',
   'accept-any-chain': 'devices: chains that the clinic did not make are refused',
   'leak-clinics': 'server: one clinic sees nothing of another',
@@ -30,6 +37,8 @@ export const FAULTS = /** @type {Record<string, string>} */ ({
   'accept-altered-content': 'signatures: content that was altered is refused, and nothing comes of it',
   'accept-replay': 'signatures: a signed request is good once',
   'accept-old': 'signatures: one whose clock is wrong is told the time, and can sign by it',
+  'narrow-clock': 'signatures: clocks that differ by less than 300 s are no matter',
+  'refuse-unknown': 'form: members and parameters that are not known are ignored',
   'plain-errors': 'contract: every request and answer is as openapi.yaml says',
   'unnamed-member': 'contract: every request and answer is as openapi.yaml says',
 });
@@ -266,8 +275,8 @@ function memberList(json, name, count, max, size) {
 export function minimalServer({ fault = '' } = {}) {
   if (fault !== '' && !(fault in FAULTS)) throw new Error(`no fault "${fault}": there are ${Object.keys(FAULTS).join(', ')}`);
   const broken = (/** @type {string} */ name) => fault === name;
-  /** Lets others in between, as a server does that looks first and changes later. */
-  const meanwhile = (/** @type {string} */ name) => (broken(name) ? new Promise((resolve) => setTimeout(resolve, 5)) : null);
+  /** Lets others in, as a server does that looks first and changes later. */
+  const meanwhile = () => new Promise((resolve) => setTimeout(resolve, 60));
   /** @type {Map<string, Clinic>} */
   const clinics = new Map();
   /** Which clinic a device or invite is of. @type {Map<string, Clinic>} */
@@ -311,7 +320,7 @@ export function minimalServer({ fault = '' } = {}) {
   }
 
   /** @param {Call} c */
-  function enrolDevice({ clinic, json }) {
+  async function enrolDevice({ clinic, json }) {
     const text = /** @type {string} */ (json['chain']);
     const chain = readChain(Buffer.from(text, 'base64url'));
     const holder = /** @type {Certificate} */ (chain.at(-1));
@@ -323,10 +332,15 @@ export function minimalServer({ fault = '' } = {}) {
       if (known.revoked) throw new Problem(403, 'revoked', 'this device was revoked and can not be enrolled again');
       if (known.chain !== text && chain.length !== 1) forbidden('this device is enrolled by another chain');
       Object.assign(known, { chain: text, kind, rights, notAfter });
-      return { status: 200, json: { device: id, clinic: clinic.id, seq: known.start } };
+      return { status: 200, json: { device: id, clinic: clinic.id, seq: broken('move-start') ? clinic.seq : known.start } };
     }
     if (directory.has(id)) forbidden('this key is enrolled in another clinic');
-    if (chain.length > 1) useInvitation(clinic, json, chain, text, id);
+    if (chain.length > 1) {
+      const invitation = findInvitation(clinic, json, chain);
+      if (broken('race-invitation')) await meanwhile();
+      invitation.state = 'used';
+      deliver(clinic, [invitation.issuer], { kind: 'invitation', invitation: invitation.id, state: 'used', attempts_left: invitation.left, device: id });
+    }
     const keepers = [...clinic.devices.values()].filter((d) => d.kind !== KIND.patient && (d.rights & RIGHT.roster) !== 0);
     const start = deliver(clinic, keepers, { kind: 'device', device: id, chain: text });
     clinic.devices.set(id, {
@@ -343,24 +357,23 @@ export function minimalServer({ fault = '' } = {}) {
     if (state === 'withdrawn' || nowS() > notAfter) throw new Problem(410, 'invitation-gone', 'it has expired or was withdrawn');
   }
 
-  /** @param {Clinic} clinic @param {Record<string, unknown>} json @param {Certificate[]} chain @param {string} text @param {string} device */
-  function useInvitation(clinic, json, chain, text, device) {
+  /** The invitation that a chain stands on, if it may be used. @param {Clinic} clinic @param {Record<string, unknown>} json @param {Certificate[]} chain */
+  function findInvitation(clinic, json, chain) {
     const invite = /** @type {Certificate} */ (chain.at(-2));
     const invitation = clinic.invitations.get(nameOf('Sotto invite 1', invite.key)) ?? notFound('the invitation of this chain was not registered here');
     checkOpen({ ...invitation, notAfter: invite.notAfter });
-    const tell = (/** @type {object} */ what) => deliver(clinic, [invitation.issuer], { kind: 'invitation', invitation: invitation.id, ...what });
     if (invitation.check !== undefined && !timingSafeEqual(memberBytes(json, 'check', 32, 32), invitation.check)) {
       if (!broken('uncounted-attempts')) invitation.left -= 1;
       if (invitation.left === 0) invitation.state = 'locked';
-      tell({ state: invitation.left === 0 ? 'locked' : 'wrong-check', attempts_left: invitation.left });
+      const state = invitation.left === 0 ? 'locked' : 'wrong-check';
+      deliver(clinic, [invitation.issuer], { kind: 'invitation', invitation: invitation.id, state, attempts_left: invitation.left });
       if (invitation.left === 0) throw new Problem(403, 'invitation-locked', 'that was the last attempt');
       throw new Problem(403, 'wrong-check', 'member "check" is not the one registered', { attempts_left: invitation.left });
     }
     const registered = readChain(Buffer.from(invitation.chain, 'base64url'));
     const same = registered.length === chain.length - 1 && registered.every((c, i) => c.signature.equals(/** @type {Certificate} */ (chain[i]).signature) && c.body.equals(/** @type {Certificate} */ (chain[i]).body));
     if (!same) badCertificate('the invitation was registered with another chain');
-    invitation.state = 'used';
-    tell({ state: 'used', attempts_left: invitation.left, device });
+    return invitation;
   }
 
   /** @param {Call} c */
@@ -385,7 +398,7 @@ export function minimalServer({ fault = '' } = {}) {
   function publishKeyPackages({ device, json }) {
     const list = memberList(json, 'key_packages', LIMITS.key_packages, 16384);
     const lastResort = Object.hasOwn(json, 'last_resort') ? memberBytes(json, 'last_resort', 16384) : undefined;
-    const fresh = [...new Set(list)].filter((p) => !device.published.has(p));
+    const fresh = [...new Set(list)].filter((p) => broken('republish') || !device.published.has(p));
     if (device.stock.length + fresh.length > LIMITS.key_packages) throw new Problem(413, 'too-large', 'the stock would be over its limit', { limit: LIMITS.key_packages });
     device.stock.push(...fresh);
     for (const p of fresh) device.published.add(p);
@@ -400,9 +413,12 @@ export function minimalServer({ fault = '' } = {}) {
     const key_packages = [];
     for (const id of devices) {
       const owner = clinic.devices.get(id);
-      const key_package = owner?.stock[0] ?? owner?.lastResort;
-      if (broken('double-claim')) await meanwhile('double-claim');
-      if (owner?.stock[0] === key_package) owner?.stock.shift();
+      if (owner === undefined) continue;
+      const at = broken('newest-first') ? owner.stock.length - 1 : 0;
+      const key_package = owner.stock[at] ?? owner.lastResort;
+      if (broken('double-claim')) await meanwhile();
+      if (owner.stock[at] === key_package) owner.stock.splice(at, 1);
+      else if (broken('spend-last-resort')) owner.lastResort = undefined;
       if (key_package !== undefined) key_packages.push({ device: id, key_package });
     }
     return { status: 200, json: { key_packages } };
@@ -429,7 +445,7 @@ export function minimalServer({ fault = '' } = {}) {
     if (!group.members.has(device) && !broken('accept-strangers')) forbidden('the caller is not a member of the group');
     const stale = broken('accept-stale-epoch') && epoch < group.epoch;
     if (epoch !== group.epoch && !stale) throw new Problem(409, 'wrong-epoch', "the group is not at the commit's epoch", { epoch: group.epoch });
-    if (broken('race-epoch')) await meanwhile('race-epoch');
+    if (broken('race-epoch')) await meanwhile();
 
     const members = new Set(group.members);
     removed.forEach((name, i) => {
@@ -506,7 +522,7 @@ export function minimalServer({ fault = '' } = {}) {
     else acknowledge(device);
     if (c.stream) return { status: 200, device, after };
     let answer = page(device, after, limit);
-    if (answer.events.length === 0 && wait > 0) {
+    if (answer.events.length === 0 && wait > 0 && !broken('refuse-to-wait')) {
       await new Promise((resolve) => {
         const end = () => (clearTimeout(timer), device.wake.delete(end), resolve(undefined));
         const timer = setTimeout(end, wait * 1000);
@@ -655,7 +671,7 @@ export function minimalServer({ fault = '' } = {}) {
     if (input === null || signature === null) return unsigned('Signature-Input or Signature is missing or not in the form that the protocol gives');
     const [, parameters, covers, created, nonce, keyid] = /** @type {string[]} */ (/** @type {unknown} */ (input));
     if (c.body.length > 0 !== (covers !== undefined) || (digest !== undefined) !== (covers !== undefined)) return unsigned('content goes with a Content-Digest that is covered, and only content');
-    if (Math.abs(Number(created) - nowS()) > SKEW_S && !broken('accept-old')) throw new Problem(401, 'clock-skew', 'created is not within 300 s of the relay\'s clock', { now: Date.now() });
+    if (Math.abs(Number(created) - nowS()) > (broken('narrow-clock') ? 60 : SKEW_S) && !broken('accept-old')) throw new Problem(401, 'clock-skew', 'created is not within 300 s of the relay\'s clock', { now: Date.now() });
     const key = keyOf(who, /** @type {string} */ (keyid), c);
     const base = `"@method": ${method}\n"@authority": ${headers.host?.toLowerCase()}\n"@path": ${path}\n"@query": ${search || '?'}\n${covers ? `"content-digest": ${digest}\n` : ''}"@signature-params": ${parameters}`;
     const altered = covers !== undefined && digest !== `sha-256=:${sha256(c.body).toString('base64')}:` && !broken('accept-altered-content');
@@ -688,6 +704,7 @@ export function minimalServer({ fault = '' } = {}) {
     if (body.length > 0 && headers['content-type']?.split(/[; ]/)[0]?.toLowerCase() !== type) malformed(`Content-Type must be ${type}`);
     /** @type {Map<string, string[]>} */
     const query = new Map();
+    if (broken('refuse-unknown') && search.includes('later=')) malformed('query parameter "later" is not known');
     for (const [name, value] of new URLSearchParams(search)) query.set(name, [...(query.get(name) ?? []), value]);
     const c = /** @type {Call} */ ({ body, id: pattern.exec(path)?.[1] ?? '', query, stream: headers.accept?.includes('text/event-stream') ?? false });
     // The key of these two is in their content; the others' is read once it is known whose it is.
@@ -730,7 +747,7 @@ export function minimalServer({ fault = '' } = {}) {
   /** @param {http.ServerResponse} response @param {Device} device @param {number} after */
   function stream(response, device, after) {
     const more = () => {
-      if (device.revoked) return response.end();
+      if (device.revoked && !broken('stream-to-revoked')) return response.end();
       const { events, next } = page(device, after, Infinity);
       for (const event of events) response.write(`id: ${event.seq}\ndata: ${JSON.stringify(event)}\n\n`);
       after = next;

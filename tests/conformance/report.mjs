@@ -18,12 +18,13 @@ export function report({ results, description, exchanges }) {
     const part = results.filter((r) => r.group === group && r.feature === '');
     if (part.length > 0) rows.push([group, 'required', sum(part)]);
   }
+  /** @type {string[]} */
   const offered = Array.isArray(description.features) ? description.features : [];
   for (const [name, what] of Object.entries(FEATURES)) {
     const part = results.filter((r) => r.feature === name);
     rows.push([`${name} (${what})`, 'optional', offered.includes(name) ? sum(part) : 'no']);
   }
-  for (const name of offered.filter((f) => !(f in FEATURES))) rows.push([String(name), 'optional', 'not known to this suite']);
+  for (const name of offered.filter((f) => !(f in FEATURES))) rows.push([name, 'optional', 'not known to this suite']);
   const { limits = {}, clinics } = description;
   const widths = [0, 1].map((i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
   const table = rows.map((row) => `  ${row[0].padEnd(widths[0] ?? 0)}  ${row[1].padEnd(widths[1] ?? 0)}  ${row[2]}`);

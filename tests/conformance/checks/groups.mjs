@@ -73,6 +73,16 @@ check('the same commit again gets the same answer, also when the group has moved
   assert.deepEqual((await b.events({ group })).map((e) => e.kind), ['welcome', 'commit']);
 });
 
+check('a commit is known again for 64 epochs', async (c) => {
+  const a = await c.member();
+  const group = randomBytes(32);
+  const commit = privateMessage(group, 0, CONTENT.commit);
+  const first = c.expect(await a.commit(group, 0, { commit }), 200);
+  for (let epoch = 1; epoch < 64; epoch++) c.expect(await a.commit(group, epoch), 200);
+  assert.deepEqual(c.expect(await a.commit(group, 0, { commit }), 200), first);
+  assert.equal((await a.events({ group })).length, 64);
+});
+
 check('the same message again has the same number and is delivered once', async (c) => {
   const [a, b] = await c.members(2);
   const group = await c.group(a, b);

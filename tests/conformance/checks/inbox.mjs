@@ -164,6 +164,21 @@ check('two waits of one device are both answered', async (c) => {
   for (const answer of await Promise.all(waiting)) assert.deepEqual(numbers(c.expect(answer, 200).events), [seq]);
 });
 
+check('of more waits than a server holds, the newest gets the news and none is lost', async (c) => {
+  const [a, b] = await c.members(2);
+  const group = await c.group(a, b);
+  const { next } = c.expect(await b.inbox(b.start), 200);
+  const waiting = [];
+  for (let i = 0; i < 6; i++) {
+    waiting.push(b.inbox(next, { wait: 10 }));
+    await sleep(40);
+  }
+  const { seq } = c.expect(await a.message(group, text(group)), 200);
+  const pages = (await Promise.all(waiting)).map((answer) => c.expect(answer, 200));
+  assert.deepEqual(numbers(pages.at(-1).events), [seq]);
+  for (const page of pages) assert.deepEqual(page.events.length === 0 ? page.next : numbers(page.events)[0], page.events.length === 0 ? next : seq);
+});
+
 check('a wait for nothing ends empty, with the same cursor', async (c) => {
   const device = await c.member();
   const { next } = c.expect(await device.inbox(device.start), 200);
