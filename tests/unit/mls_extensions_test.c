@@ -212,10 +212,14 @@ static void hostile_changes_of_extensions_are_refused(void **state) {
     static extension many[GROUP_EXTENSIONS_MAX + 1];
     extension x[2] = {{.type = GROUP_EXTENSION}, {.type = GROUP_EXTENSION}};
     proposal_or_ref list[2] = {extensions_of(x, 1), extensions_of(x, 1)};
-    commit body = commit_of(list, 2);
+    commit body = commit_of(list, 1);
+    expect_refusal(&p, &body, ERR_PROPOSAL); /* no path */
+    body.has_path = true;
+    body.path.leaf = *ratchet_tree_leaf(&p.m[0].group->tree, 0);
+    expect_refusal(&p, &body, ERR_INVALID); /* all well but the path */
+    body.proposals.n = 2;
     expect_refusal(&p, &body, ERR_PROPOSAL); /* two of them */
     body.proposals.n = 1;
-    expect_refusal(&p, &body, ERR_PROPOSAL); /* no path */
     list[0] = extensions_of(x, 2);
     expect_refusal(&p, &body, ERR_INVALID); /* one type twice */
     expect_proposal_refusal(&p, &list[0].proposal, ERR_INVALID);

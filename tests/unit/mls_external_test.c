@@ -401,9 +401,10 @@ static void hostile_external_commits_are_refused(void **state) {
     list[1].proposal.re_init = (re_init){.version = 1};
     expect_joiner_refusal(&p, joiner, &body, ERR_PROPOSAL);
     /* A member's proposal, even of a kind that might stand there by value. */
-    span removal;
-    assert_ok(group_propose_remove(p.m[2].group, 0, &p.m[2].arena, &removal));
-    deliver_proposal(&p, &p.m[2], removal);
+    span proposed;
+    psk_id psk = {.type = PSK_EXTERNAL, .external_id = span_text("x")};
+    assert_ok(group_propose_psk(p.m[2].group, &psk, &p.m[2].arena, &proposed));
+    deliver_proposal(&p, &p.m[2], proposed);
     assert_ok(ratchet_tree_load(&p.m[0].group->tree, &p.m[0].arena));
     list[1] = (proposal_or_ref){.type = PROPOSAL_BY_REFERENCE};
     assert_ok(
@@ -419,9 +420,11 @@ static void hostile_external_commits_are_refused(void **state) {
     list[1] = remove_of(2);
     body.path.leaf = joiners_leaf(&p, &again, 2, key, &a);
     expect_joiner_refusal(&p, &again, &body, ERR_INVALID); /* all well but the path's nodes */
-    list[2] = remove_of(0);
+    list[2] = list[1];
+    list[1] = remove_of(0);
     body.proposals.n = 3;
     expect_joiner_refusal(&p, &again, &body, ERR_PROPOSAL); /* two Removes */
+    list[1] = list[2];
     body.proposals.n = 2;
     body.path.leaf = joiners_leaf(&p, &again, 2, ratchet_tree_leaf(&p.m[0].group->tree, 2)->encryption_key, &a);
     expect_joiner_refusal(&p, &again, &body, ERR_DUPLICATE_KEY); /* the key that the leaf had */

@@ -630,17 +630,32 @@ static void hostile_lists_of_proposals_are_refused(void **state) {
     (void)state;
     party p;
     party_open(&p, 4);
+    uint32_t gone = 3;
+    commit_with(&p, 2, &(commit_params){.removes = &gone, .remove_count = 1});
     proposal_or_ref list[3] = {remove_of(2), remove_of(2)};
-    commit body = commit_of(list, 2);
+    commit body = commit_of(list, 1);
+    body.has_path = true;
+    body.path.leaf = *ratchet_tree_leaf(&p.m[0].group->tree, 0);
+    expect_refusal(&p, &body, ERR_INVALID); /* all well but the path */
+    body.proposals.n = 2;
     expect_refusal(&p, &body, ERR_PROPOSAL); /* one leaf removed twice */
     list[0] = remove_of(0);
-    body = commit_of(list, 1);
+    body.proposals.n = 1;
     expect_refusal(&p, &body, ERR_PROPOSAL); /* the committer */
+    list[0] = remove_of(3);
+    expect_refusal(&p, &body, ERR_PROPOSAL); /* a blank leaf */
     list[0] = remove_of(77);
     expect_refusal(&p, &body, ERR_PROPOSAL); /* nobody */
     list[0] = remove_of(0xffffffff);
     expect_refusal(&p, &body, ERR_PROPOSAL);
+    list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_EXTERNAL_INIT}};
+    expect_refusal(&p, &body, ERR_PROPOSAL);
+    list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_UPDATE}};
+    list[0].proposal.update = *ratchet_tree_leaf(&p.m[0].group->tree, 0);
+    list[0].proposal.update.source = LEAF_UPDATE;
+    expect_refusal(&p, &body, ERR_PROPOSAL); /* an Update of the committer's own */
     list[0] = remove_of(2);
+    body = commit_of(list, 1);
     expect_refusal(&p, &body, ERR_PROPOSAL); /* a Remove without a path */
     body = commit_of(list, 0);
     expect_refusal(&p, &body, ERR_PROPOSAL); /* nothing at all */
@@ -648,11 +663,6 @@ static void hostile_lists_of_proposals_are_refused(void **state) {
     list[0] = (proposal_or_ref){.type = PROPOSAL_BY_REFERENCE, .reference = span_of(unknown, 32)};
     body = commit_of(list, 1);
     expect_refusal(&p, &body, ERR_NOT_FOUND);
-    list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_EXTERNAL_INIT}};
-    expect_refusal(&p, &body, ERR_PROPOSAL);
-    list[0] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_UPDATE}};
-    list[0].proposal.update = *ratchet_tree_leaf(&p.m[0].group->tree, 0);
-    expect_refusal(&p, &body, ERR_PROPOSAL); /* an Update of the committer's own */
     heal(&p, 1);
     party_close(&p);
 }
