@@ -121,6 +121,7 @@ static const tree_slot *slot(const ratchet_tree *t, uint32_t node) {
 static err change(ratchet_tree *t, uint32_t node, tree_slot **out) {
     assert(node < tree_width(t->leaf_count));
     if (t->base == NULL) {
+        tree_index_clear(t->index);
         *out = &t->slots[node];
         return OK;
     }
@@ -154,8 +155,6 @@ const tree_node *ratchet_tree_node(const ratchet_tree *t, uint32_t node) {
     return node < tree_width(t->leaf_count) ? slot(t, node)->node : NULL;
 }
 
-bool ratchet_tree_is_new(const ratchet_tree *t, uint32_t node) { return slot(t, node)->owned; }
-
 const leaf_node *ratchet_tree_leaf(const ratchet_tree *t, uint32_t leaf) {
     const tree_node *node = leaf < t->leaf_count ? ratchet_tree_node(t, tree_leaf_node(leaf)) : NULL;
     return node != NULL ? &node->leaf : NULL;
@@ -167,8 +166,13 @@ err ratchet_tree_init(ratchet_tree *t, const suite *s, uint32_t leaf_count) {
     assert(leaf_count > 0 && leaf_count <= TREE_MAX_LEAVES);
     *t = (ratchet_tree){.suite = s, .leaf_count = leaf_count};
     t->slots = calloc(tree_width(leaf_count), sizeof *t->slots);
-    if (t->slots == NULL)
+    t->index = calloc(1, sizeof *t->index);
+    if (t->slots == NULL || t->index == NULL) {
+        free(t->slots);
+        free(t->index);
+        *t = (ratchet_tree){0};
         return ERR_NO_MEMORY;
+    }
     for (uint32_t i = 0; i < tree_width(leaf_count); i++)
         t->slots[i].loaded = true;
     return OK;
@@ -193,6 +197,8 @@ void ratchet_tree_wipe(ratchet_tree *t) {
         for (uint32_t i = 0; i < tree_width(t->leaf_count); i++)
             slot_set(&t->slots[i], NULL);
         free(t->slots);
+        tree_index_clear(t->index);
+        free(t->index);
     }
     size_t cursor = 0;
     uint32_t node;
@@ -203,6 +209,68 @@ void ratchet_tree_wipe(ratchet_tree *t) {
     }
     index_map_free(&t->changes);
     *t = (ratchet_tree){0};
+}
+
+/* --- what is new, what is kept, the index --- */
+
+static bool replaces(const tree_slot *s) { return s->owned || s->node == NULL; }
+
+const tree_node *ratchet_tree_next_new(const ratchet_tree *t, size_t *cursor, uint32_t *node) {
+    if (t->base == NULL) {
+        while (*cursor < tree_width(t->leaf_count)) {
+            *node = (uint32_t)(*cursor)++;
+            if (t->slots[*node].node != NULL)
+                return t->slots[*node].node;
+        }
+        return NULL;
+    }
+    const tree_slot *s;
+    while ((s = index_map_next(&t->changes, cursor, node)) != NULL)
+        if (s->owned && *node < tree_width(t->leaf_count))
+            return s->node;
+    return NULL;
+}
+
+const leaf_node *ratchet_tree_next_replaced(const ratchet_tree *t, size_t *cursor) {
+    uint32_t node;
+    const tree_slot *s;
+    while (t->base != NULL && (s = index_map_next(&t->changes, cursor, &node)) != NULL) {
+        const tree_node *before = ratchet_tree_node(t->base, node);
+        if (tree_is_leaf(node) && replaces(s) && before != NULL)
+            return &before->leaf;
+    }
+    return NULL;
+}
+
+bool ratchet_tree_keeps(const ratchet_tree *t, uint32_t node) {
+    const tree_slot *s = index_map_get(&t->changes, node);
+    return node < tree_width(t->leaf_count) && (s == NULL || !replaces(s));
+}
+
+static err index_node(tree_index *x, uint32_t number, const tree_node *node) {
+    TRY(tree_index_add_key(x, TREE_KEY_ENCRYPTION, ratchet_tree_key(node), number));
+    if (node->type != NODE_LEAF)
+        return OK;
+    TRY(tree_index_add_key(x, TREE_KEY_SIGNATURE, node->leaf.signature_key, number));
+    return tree_index_add_type(x, node->leaf.credential.type);
+}
+
+err ratchet_tree_index(const ratchet_tree *t, const tree_index **out) {
+    const ratchet_tree *base = t->base != NULL ? t->base : t;
+    tree_index *x = base->index;
+    *out = x;
+    /* Made anew also when most entries are of nodes that are no more. */
+    if (x->built && x->count <= 4 * (size_t)tree_width(base->leaf_count) + 64)
+        return OK;
+    assert(base->records == NULL);
+    tree_index_clear(x);
+    size_t cursor = 0;
+    uint32_t number;
+    const tree_node *node;
+    while ((node = ratchet_tree_next_new(base, &cursor, &number)) != NULL)
+        TRY(index_node(x, number, node));
+    x->built = true;
+    return OK;
 }
 
 /* --- records: the hash, then the node unless it is blank --- */
@@ -394,8 +462,11 @@ err ratchet_tree_merge(ratchet_tree *base, ratchet_tree *overlay, const group_re
     while ((from = index_map_next(&overlay->changes, &cursor, &node)) != NULL) {
         if (!tree_is_leaf(node) || node >= tree_width(base->leaf_count))
             continue;
-        if (from->node != base->slots[node].node) /* else only its hash was computed */
+        if (from->node != base->slots[node].node) { /* else only its hash was computed */
+            if (base->index->built && base->slots[node].node != NULL)
+                tree_index_remove_type(base->index, base->slots[node].node->leaf.credential.type);
             TRY(keep_replaced(&base->slots[node], tree_node_leaf(node), records, old_epoch, replaced));
+        }
     }
     if (overlay->leaf_count != base->leaf_count)
         TRY(resize(base, overlay->leaf_count, records));
@@ -404,8 +475,10 @@ err ratchet_tree_merge(ratchet_tree *base, ratchet_tree *overlay, const group_re
         if (node >= tree_width(base->leaf_count))
             continue;
         tree_slot *to = &base->slots[node];
-        if (from->owned || from->node == NULL)
+        if (replaces(from))
             slot_set(to, from->node);
+        if (from->owned && base->index->built && index_node(base->index, node, from->node) != OK)
+            tree_index_clear(base->index); /* it comes again when it is asked for */
         memcpy(to->hash, from->hash, sizeof to->hash);
         to->hashed = from->hashed;
         from->owned = false; /* it is the base's now */
@@ -433,7 +506,7 @@ static void wire_change_record(wire *w, change_record *o) {
 }
 
 static void change_to_record(const ratchet_tree *t, uint32_t node, const tree_slot *from, change_record *out) {
-    *out = (change_record){.node = node, .content = from->owned || from->node == NULL, .hashed = from->hashed};
+    *out = (change_record){.node = node, .content = replaces(from), .hashed = from->hashed};
     out->record.hash_size = t->suite->hash_size;
     memcpy(out->record.hash, from->hash, t->suite->hash_size);
     out->record.present = from->owned;

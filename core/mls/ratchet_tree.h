@@ -10,6 +10,7 @@
 #include "crypto/suite.h"
 #include "mls/index_map.h"
 #include "mls/records.h"
+#include "mls/tree_index.h"
 #include "mls/tree_math.h"
 #include "mls/types.h"
 
@@ -41,6 +42,7 @@ typedef struct ratchet_tree {
     const struct ratchet_tree *base; /* overlay */
     index_map changes;               /* overlay: node -> tree_slot * */
     const group_records *records;    /* base: where unloaded slots are; NULL when all are loaded */
+    tree_index *index;               /* base: see ratchet_tree_index */
 } ratchet_tree;
 
 /* --- life --- */
@@ -71,8 +73,14 @@ MUST_USE err ratchet_tree_store(const ratchet_tree *t, const group_records *reco
 /* NULL: blank or out of range. */
 const tree_node *ratchet_tree_node(const ratchet_tree *t, uint32_t node);
 const leaf_node *ratchet_tree_leaf(const ratchet_tree *t, uint32_t leaf);
-/* Did this overlay make the node? Everything in a base tree is new. */
-bool ratchet_tree_is_new(const ratchet_tree *t, uint32_t node);
+/* Walks the nodes that this tree made: an overlay's new ones, all of a base tree. Start with *cursor 0; NULL at the end. */
+const tree_node *ratchet_tree_next_new(const ratchet_tree *t, size_t *cursor, uint32_t *node);
+/* Walks the members whose leaves an overlay replaces or removes; as above. */
+const leaf_node *ratchet_tree_next_replaced(const ratchet_tree *t, size_t *cursor);
+/* Is the base's node still in the overlay's tree, as it was? */
+bool ratchet_tree_keeps(const ratchet_tree *t, uint32_t node);
+/* Of the base tree. Built when it is first asked for, and kept up by merging. */
+MUST_USE err ratchet_tree_index(const ratchet_tree *t, const tree_index **out);
 bool ratchet_tree_unmerged_has(const u32_list *unmerged, uint32_t leaf);
 /* A parent's or leaf's HPKE public key; the node must not be blank. */
 span ratchet_tree_key(const tree_node *node);

@@ -187,74 +187,85 @@ static err key_set_add(key_set *set, span key) {
     return OK;
 }
 
-/* Credential types in use: a handful at most. */
-#define CREDENTIAL_TYPES_MAX 16
-typedef struct type_set {
-    uint16_t types[CREDENTIAL_TYPES_MAX];
-    size_t n;
-} type_set;
+/* Has a node that the overlay leaves as it is this key? */
+static bool base_has(const ratchet_tree *t, const tree_index *index, tree_key kind, span key) {
+    size_t cursor = 0;
+    uint32_t node;
+    while (tree_index_find(index, kind, key, &cursor, &node)) {
+        const tree_node *old = ratchet_tree_node(t->base, node);
+        if (old == NULL || !ratchet_tree_keeps(t, node))
+            continue;
+        if (span_equal(kind == TREE_KEY_SIGNATURE ? old->leaf.signature_key : ratchet_tree_key(old), key))
+            return true;
+    }
+    return false;
+}
 
-static err type_set_add(type_set *set, uint16_t type) {
-    for (size_t i = 0; i < set->n; i++)
-        if (set->types[i] == type)
-            return OK;
-    if (set->n == CREDENTIAL_TYPES_MAX)
-        return ERR_LIMIT;
-    set->types[set->n++] = type;
+static err check_keys_unique(const ratchet_tree *t, const tree_index *index, arena *a) {
+    size_t cursor = 0, fresh = 0;
+    uint32_t number;
+    const tree_node *node;
+    while (ratchet_tree_next_new(t, &cursor, &number) != NULL)
+        fresh++;
+    key_set sets[2];
+    TRY(key_set_init(&sets[TREE_KEY_ENCRYPTION], fresh, a));
+    TRY(key_set_init(&sets[TREE_KEY_SIGNATURE], fresh, a));
+    for (cursor = 0; (node = ratchet_tree_next_new(t, &cursor, &number)) != NULL;) {
+        span keys[2] = {ratchet_tree_key(node), node->type == NODE_LEAF ? node->leaf.signature_key : SPAN_NONE};
+        for (int kind = 0; kind < (node->type == NODE_LEAF ? 2 : 1); kind++) {
+            TRY(key_set_add(&sets[kind], keys[kind]));
+            if (t->base != NULL && base_has(t, index, (tree_key)kind, keys[kind]))
+                return ERR_DUPLICATE_KEY;
+        }
+    }
     return OK;
 }
 
-static bool supports_all(const leaf_node *leaf, const type_set *set) {
-    for (size_t i = 0; i < set->n; i++)
-        if (!u16_list_has(&leaf->capabilities.credentials, set->types[i]))
+static bool supports_all(const leaf_node *leaf, const tree_index *in_use) {
+    for (size_t i = 0; i < in_use->type_count; i++)
+        if (!u16_list_has(&leaf->capabilities.credentials, in_use->types[i].type))
             return false;
     return true;
 }
 
-err validate_tree_members(const ratchet_tree *t, arena *a) {
-    size_t mark = arena_mark(a), fresh = 0;
-    uint32_t width = tree_width(t->leaf_count);
-    for (uint32_t i = 0; i < width; i++)
-        fresh += ratchet_tree_is_new(t, i);
-    key_set encryption, signature;
-    TRY(key_set_init(&encryption, fresh, a));
-    TRY(key_set_init(&signature, fresh, a));
-    type_set old_types = {0}, types = {0};
-    for (uint32_t i = 0; i < width; i++) {
-        const tree_node *node = ratchet_tree_node(t, i);
-        if (node == NULL)
-            continue;
-        bool is_new = ratchet_tree_is_new(t, i);
-        if (is_new)
-            TRY(key_set_add(&encryption, ratchet_tree_key(node)));
-        if (node->type != NODE_LEAF)
-            continue;
-        if (is_new)
-            TRY(key_set_add(&signature, node->leaf.signature_key));
-        TRY(type_set_add(is_new ? &types : &old_types, node->leaf.credential.type));
+/* §7.3: "the credential type is supported by all members of the group ... and the capabilities field of this LeafNode
+ * indicates support for all the credential types currently in use by other members" */
+static err check_credential_types(const ratchet_tree *t, const tree_index *index) {
+    tree_index in_use = {0}; /* of which the types are used */
+    size_t cursor = 0;
+    uint32_t number;
+    const leaf_node *leaf;
+    const tree_node *node;
+    if (t->base != NULL) {
+        memcpy(in_use.types, index->types, sizeof in_use.types);
+        in_use.type_count = index->type_count;
+        while ((leaf = ratchet_tree_next_replaced(t, &cursor)) != NULL)
+            tree_index_remove_type(&in_use, leaf->credential.type);
     }
-    size_t known = old_types.n;
-    for (size_t i = 0; i < types.n; i++)
-        TRY(type_set_add(&old_types, types.types[i]));
-    bool new_type = old_types.n > known;
-    for (uint32_t i = 0; i < width; i++) {
-        const tree_node *node = ratchet_tree_node(t, i);
-        if (node == NULL)
-            continue;
-        bool is_new = ratchet_tree_is_new(t, i);
-        if (!is_new && key_set_has(&encryption, ratchet_tree_key(node)))
-            return ERR_DUPLICATE_KEY;
-        if (node->type != NODE_LEAF)
-            continue;
-        if (!is_new && key_set_has(&signature, node->leaf.signature_key))
-            return ERR_DUPLICATE_KEY;
-        /* §7.3: "the credential type is supported by all members of the group ... and the capabilities field of this
-         * LeafNode indicates support for all the credential types currently in use by other members" */
-        if ((is_new || new_type) && !supports_all(&node->leaf, &old_types))
+    size_t known = in_use.type_count;
+    for (cursor = 0; (node = ratchet_tree_next_new(t, &cursor, &number)) != NULL;)
+        if (node->type == NODE_LEAF)
+            TRY(tree_index_add_type(&in_use, node->leaf.credential.type));
+    if (in_use.type_count > known) { /* one that some may not know */
+        for (uint32_t i = 0; i < t->leaf_count; i++)
+            if ((leaf = ratchet_tree_leaf(t, i)) != NULL && !supports_all(leaf, &in_use))
+                return ERR_UNSUPPORTED;
+        return OK;
+    }
+    for (cursor = 0; (node = ratchet_tree_next_new(t, &cursor, &number)) != NULL;)
+        if (node->type == NODE_LEAF && !supports_all(&node->leaf, &in_use))
             return ERR_UNSUPPORTED;
-    }
-    arena_release(a, mark);
     return OK;
+}
+
+err validate_tree_members(const ratchet_tree *t, arena *a) {
+    const tree_index *index = NULL;
+    if (t->base != NULL)
+        TRY(ratchet_tree_index(t, &index));
+    size_t mark = arena_mark(a);
+    TRY(check_keys_unique(t, index, a));
+    arena_release(a, mark);
+    return check_credential_types(t, index);
 }
 
 /* --- members of two groups (§11.2, §11.3) --- */
