@@ -19,6 +19,7 @@
 #include "mls/key_package.h"
 #include "mls/owned.h"
 #include "mls/proposal.h"
+#include "mls/psk.h"
 #include "mls/validate.h"
 #include "support/host.h"
 #include "support/mls_member.h"
@@ -59,7 +60,18 @@ enum {
     CUT,      /* it ends d bytes earlier, or a later */
     STEPS
 };
-enum send_kind { APPLICATION, PROPOSAL, COMMIT, WELCOME, HONEST_PROPOSAL, AGAIN, SEND_KINDS };
+enum send_kind {
+    APPLICATION,
+    PROPOSAL,
+    COMMIT,
+    WELCOME,
+    HONEST_PROPOSAL,
+    AGAIN,
+    EXTERNAL_COMMIT,   /* an outsider's: c: which */
+    EXTERNAL_PROPOSAL, /* of an external sender; c & 1: of one who would join */
+    HONEST_JOIN,       /* an outsider joins by an external commit, all as it should be */
+    SEND_KINDS
+};
 
 typedef struct person {
     member m;
@@ -113,6 +125,32 @@ static void everyone_follows(member *by, const commit_params *params) {
     member_reset(by);
 }
 
+static err find_psk(void *ctx, const psk_id *id, arena *a, span *value) {
+    if (id->type != PSK_EXTERNAL || !span_equal(id->external_id, span_text("psk")))
+        return ERR_PSK;
+    return arena_copy(a, span_text("what all of them know"), value);
+}
+
+/* All know one PSK, extension and credential type beside the usual ones, but for eva, who does not know X.509. */
+static void equip(member *m, size_t i) {
+    static uint16_t extensions[] = {0xf0f0}, credentials[] = {CREDENTIAL_X509};
+    m->host.find_psk = find_psk;
+    m->host.resumption_epochs = 5;
+    m->extension_types = (u16_list){extensions, 1};
+    m->credential_types = (u16_list){credentials, i != 4};
+}
+
+/* gil is an external sender (RFC 9420 §12.1.8.1). */
+static void allow_external_sender(member *creator, const member *by) {
+    static extension list[1];
+    external_sender one = {signature_key_public(&by->signer), {.type = CREDENTIAL_BASIC, .identity = span_text("gil")}};
+    external_sender_list senders = {&one, 1};
+    span data;
+    MUST(WIRE_ENCODE(&creator->arena, wire_external_sender_list, &senders, &data));
+    list[0] = (extension){EXTENSION_EXTERNAL_SENDERS, keep(data)};
+    creator->group_extensions = (extension_list){list, 1};
+}
+
 /* Six members on eight places, one of them twice: so there are blanks, an unmerged leaf and past epochs. */
 static void make_group(void) {
     static const char *const names[PEOPLE + OUTSIDERS] = {"anna", "ben", "cleo", "dan", "eva", "finn", "gil", "hana"};
@@ -121,9 +159,11 @@ static void make_group(void) {
     for (size_t i = 0; i < PEOPLE + OUTSIDERS; i++) {
         member *m = i < PEOPLE ? &people[i].m : &outsiders[i - PEOPLE];
         member_init(m, s, names[i]);
+        equip(m, i);
         member_make_key_package(m);
         packages[i] = m->key_package;
     }
+    allow_external_sender(&people[0].m, &outsiders[0]);
     member_create_group(&people[0].m, "the group");
     everyone_follows(&people[0].m, &(commit_params){.adds = packages + 1, .add_count = PEOPLE - 1, .force_path = true});
     for (size_t i = 0; i < PEOPLE; i++)
@@ -192,6 +232,8 @@ static void digest(member *m, uint8_t out[HASH_MAX]) {
         SPAN(g->signer.b),
         span_of(&g->pending, sizeof g->pending),
         span_of(references, g->proposal_count * HASH_MAX),
+        span_of(&g->joined, sizeof g->joined),
+        span_of(&g->re_init, g->re_init != NULL), /* there or not */
     };
     suite_hash_parts(g->suite, parts, sizeof parts / sizeof *parts, out);
     for (size_t level = 0; level < TREE_MAX_PATH; level++)
@@ -215,12 +257,17 @@ typedef struct draft {
     arena *a;
     const step *steps;
     size_t count;
+    member *outsider;      /* who sends it, where the sender is no member; m is then whose GroupInfo he has */
+    uint32_t leaf;         /* the sender's */
     bool public, personal; /* personal: what it says may differ between receivers */
     staged_commit *staged;
     proposal_effects effects;
     treekem_path path;
-    secret commit_secret, joiner, welcome_secret;
-    const uint8_t *update_key; /* of an Update's leaf */
+    bool joins;   /* the outsider proposes himself */
+    bool applied; /* the list was valid */
+    secret init_secret, commit_secret, psk_secret, joiner, welcome_secret;
+    update_keys update; /* of an Update's leaf */
+    bool has_update;
     framed_content content;
     framed_content_auth auth;
     framed_tbs tbs;
@@ -236,14 +283,15 @@ static span altered(arena *a, span s, uint32_t how) {
     return copy;
 }
 
-/* Some bytes: of a size that the step says. */
-static span some_bytes(arena *a, uint32_t how) {
-    size_t n = how % 97;
+static span filled(arena *a, size_t n, uint32_t with) {
     uint8_t *p = arena_take(a, n, 1);
     REQUIRE(p != NULL);
-    memset(p, (int)(how >> 8 & 0xff), n);
+    memset(p, (int)(with & 0xff), n);
     return span_of(p, n);
 }
+
+/* Some bytes: of a size that the step says. */
+static span some_bytes(arena *a, uint32_t how) { return filled(a, how % 97, how >> 8); }
 
 static void append_u16(arena *a, u16_list *list, uint16_t value) {
     uint16_t *p = ARENA_ARRAY(a, uint16_t, list->n + 1);
@@ -304,6 +352,10 @@ static void change_leaf(draft *d, leaf_node *leaf, const step *s) {
     case 15: leaf->signature_key = some_bytes(d->a, s->d); break;
     default: break; /* when it is signed */
     }
+}
+
+static const signature_key *signer_of(const draft *d) {
+    return d->outsider != NULL ? &d->outsider->signer : &d->g->signer;
 }
 
 /* Applies the LEAF steps from index `from` up to the next proposal, and signs. */
@@ -389,12 +441,13 @@ static bool make_proposal(draft *d, size_t i, proposal_or_ref *out) {
         kem_key_pair *pair = ARENA_NEW(d->a, kem_key_pair);
         span unused;
         MUST(suite_generate_key_pair(d->g->suite, pair));
-        d->update_key = pair->private_key;
+        memcpy(d->update.leaf, pair->private_key, sizeof d->update.leaf);
+        d->has_update = true;
         p->type = PROPOSAL_UPDATE;
-        p->update = *ratchet_tree_leaf(&d->g->tree, d->g->own_leaf);
+        p->update = *leaf_of(d, d->leaf);
         p->update.source = LEAF_UPDATE;
         p->update.encryption_key = span_of(pair->public_key, d->g->suite->kem_public_size);
-        return finish_leaf(d, &p->update, &d->g->signer, d->g->own_leaf, i + 1, to, &unused);
+        return finish_leaf(d, &p->update, signer_of(d), d->leaf, i + 1, to, &unused);
     }
     case REFER:
         out->type = PROPOSAL_BY_REFERENCE;
@@ -407,12 +460,13 @@ static bool make_proposal(draft *d, size_t i, proposal_or_ref *out) {
         return true;
     case PSK:
         p->type = PROPOSAL_PSK;
+        d->personal = d->personal || (s->a & 1); /* not all were there in that epoch */
         p->psk = (psk_id){.type = s->a & 1 ? PSK_RESUMPTION : PSK_EXTERNAL,
                           .external_id = span_text("psk"),
                           .usage = (uint8_t)(1 + s->b % 3),
                           .group_id = d->g->context->group_id,
                           .epoch = d->g->context->epoch - s->c % 5,
-                          .nonce = some_bytes(d->a, s->d)};
+                          .nonce = s->a & 2 ? filled(d->a, d->g->suite->hash_size, s->d) : some_bytes(d->a, s->d)};
         return true;
     case REINIT:
         p->type = PROPOSAL_REINIT;
@@ -432,10 +486,34 @@ static bool make_proposal(draft *d, size_t i, proposal_or_ref *out) {
     }
 }
 
+static bool has_step(const draft *d, uint8_t what) {
+    for (size_t i = 0; i < d->count; i++)
+        if (d->steps[i].what == what)
+            return true;
+    return false;
+}
+
+/* §8.3: the init secret that the outsider shares with the members. */
+static void init_from_outside(draft *d, span *kem_output) {
+    const suite *s = d->g->suite;
+    kem_key_pair pair;
+    uint8_t *out = arena_take(d->a, s->kem_output_size, 1);
+    REQUIRE(out != NULL);
+    MUST(key_schedule_external(s, secret_span(&d->g->secrets.external), &pair));
+    d->init_secret.n = s->hash_size;
+    MUST(hpke_send_export(s, span_of(pair.public_key, s->kem_public_size), SPAN_NONE,
+                          span_text("MLS 1.0 external init secret"), out, d->init_secret.b, s->hash_size));
+    *kem_output = span_of(out, s->kem_output_size);
+}
+
 static bool make_list(draft *d, commit *body) {
     proposal_or_ref *list = ARENA_ARRAY(d->a, proposal_or_ref, LIST_MAX);
     size_t n = 0;
     REQUIRE(list != NULL);
+    if (d->outsider != NULL && !has_step(d, EXTERNAL_INIT)) {
+        list[n] = (proposal_or_ref){.type = PROPOSAL_BY_VALUE, .proposal = {.type = PROPOSAL_EXTERNAL_INIT}};
+        init_from_outside(d, &list[n++].proposal.kem_output);
+    }
     for (size_t i = 0; i < d->count && n < LIST_MAX; i++)
         if (is_proposal(d->steps[i].what)) {
             if (!make_proposal(d, i, &list[n++]))
@@ -460,23 +538,23 @@ static bool make_list(draft *d, commit *body) {
     return true;
 }
 
-static bool has_step(const draft *d, uint8_t what) {
-    for (size_t i = 0; i < d->count; i++)
-        if (d->steps[i].what == what)
-            return true;
-    return false;
-}
-
 /* What the list does to the tree, where it is valid; where it is not, no receiver comes to that either. */
 static void apply_list(draft *d, const commit *body) {
     proposal_items items;
-    MUST(staged_commit_new(d->g, d->g->own_leaf, &d->staged));
-    if (proposals_resolve(d->g, body, d->g->own_leaf, d->a, &items) == OK &&
-        proposals_apply(d->g, &d->staged->tree, &items, d->g->own_leaf, d->a, &d->effects) == OK)
+    const committer who = {.from = d->content.sender};
+    const psk_source psks = {.host = &d->m->host, .own = d->g};
+    MUST(staged_commit_new(d->g, d->leaf, &d->staged));
+    d->psk_secret = (secret){.n = d->g->suite->hash_size};
+    d->applied = proposals_resolve(d->g, body, &who.from, d->a, &items) == OK &&
+                 proposals_apply(d->g, &d->staged->tree, &items, &who, d->a, &d->effects) == OK;
+    if (d->applied) {
+        if (psk_list_secret(&psks, d->g->suite, &d->effects.psks, d->a, &d->psk_secret) != OK)
+            d->psk_secret = (secret){.n = d->g->suite->hash_size};
         return;
+    }
     staged_commit_free(d->staged);
-    d->effects = (proposal_effects){0};
-    MUST(staged_commit_new(d->g, d->g->own_leaf, &d->staged));
+    d->effects = (proposal_effects){.context = *d->g->context};
+    MUST(staged_commit_new(d->g, d->leaf, &d->staged));
 }
 
 /* Other public keys into the path, and the parent hashes that follow from them (§7.9.1). */
@@ -505,12 +583,20 @@ static void change_node_keys(draft *d) {
 
 static bool make_path(draft *d, commit *body) {
     kem_key_pair *pair = ARENA_NEW(d->a, kem_key_pair);
-    leaf_node leaf = *ratchet_tree_leaf(&d->g->tree, d->g->own_leaf);
+    leaf_node leaf = *leaf_of(d, d->leaf);
     span encoded;
     size_t own = 0;
     REQUIRE(pair != NULL);
+    if (d->outsider != NULL) { /* §12.4.3.2: to the leftmost blank place */
+        key_package kp;
+        MUST(WIRE_DECODE(d->outsider->key_package, d->a, wire_key_package, &kp));
+        leaf = kp.leaf;
+        MUST(ratchet_tree_add_leaf(&d->staged->tree, leaf.encoded, d->a, &d->leaf));
+        d->staged->sender = d->leaf;
+        d->staged->external = true;
+    }
     MUST(suite_generate_key_pair(d->g->suite, pair));
-    MUST(treekem_generate(&d->staged->tree, d->g->own_leaf, &d->path));
+    MUST(treekem_generate(&d->staged->tree, d->leaf, &d->path));
     if (has_step(d, NODE_KEY))
         change_node_keys(d);
     leaf.source = LEAF_COMMIT;
@@ -519,9 +605,9 @@ static bool make_path(draft *d, commit *body) {
     /* The LEAF steps before the first proposal are the path's. */
     while (own < d->count && !is_proposal(d->steps[own].what))
         own++;
-    if (!finish_leaf(d, &leaf, &d->g->signer, d->g->own_leaf, 0, own, &encoded) ||
+    if (!finish_leaf(d, &leaf, signer_of(d), d->leaf, 0, own, &encoded) ||
         WIRE_DECODE(encoded, d->a, wire_leaf_node, &body->path.leaf) != OK ||
-        ratchet_tree_set_leaf(&d->staged->tree, d->g->own_leaf, encoded, d->a) != OK)
+        ratchet_tree_set_leaf(&d->staged->tree, d->leaf, encoded, d->a) != OK)
         return false;
     body->has_path = true;
     return true;
@@ -630,23 +716,27 @@ static void start_content(draft *d, content_type type) {
     d->content = (framed_content){
         .group_id = d->g->context->group_id,
         .epoch = d->g->context->epoch,
-        .sender = {.type = SENDER_MEMBER, .leaf = d->g->own_leaf},
+        .sender = {.type = SENDER_MEMBER, .leaf = d->leaf},
         .type = (uint8_t)type,
     };
+    if (d->outsider != NULL)
+        d->content.sender = (sender){.type = type == CONTENT_COMMIT ? SENDER_NEW_MEMBER_COMMIT : SENDER_EXTERNAL};
     d->auth = (framed_content_auth){.content_type = (uint8_t)type};
 }
 
 static bool sign(draft *d) {
     change_frame(d, false);
     uint16_t format = d->public ? FORMAT_PUBLIC_MESSAGE : FORMAT_PRIVATE_MESSAGE;
-    if (framing_tbs(format, &d->content, d->g->context->encoded, d->a, &d->tbs) != OK)
+    /* §6.1: for members and external joiners, with the GroupContext. */
+    bool inside = d->content.sender.type == SENDER_MEMBER || d->content.sender.type == SENDER_NEW_MEMBER_COMMIT;
+    if (framing_tbs(format, &d->content, inside ? d->g->context->encoded : SPAN_NONE, d->a, &d->tbs) != OK)
         return false;
-    MUST(framing_sign(&d->g->signer, &d->tbs, d->a, &d->auth));
+    MUST(framing_sign(signer_of(d), &d->tbs, d->a, &d->auth));
     return true;
 }
 
 static bool send_public(draft *d, span *message) {
-    if (d->content.sender.type == SENDER_MEMBER && d->content.type != CONTENT_APPLICATION)
+    if (d->content.type != CONTENT_APPLICATION)
         return framing_protect_public(d->g->suite, secret_span(&d->g->secrets.membership_key), &d->content, &d->tbs,
                                       &d->auth, d->a, message) == OK;
     mls_message *m = ARENA_NEW(d->a, mls_message);
@@ -715,6 +805,8 @@ static bool make_one_proposal(draft *d, span *message) {
         return false;
     start_content(d, CONTENT_PROPOSAL);
     d->content.proposal = entry->proposal;
+    if (d->joins)
+        d->content.sender.type = SENDER_NEW_MEMBER_PROPOSAL;
     return sign(d) && send(d, message);
 }
 
@@ -784,10 +876,10 @@ static bool make_commit(draft *d, span *message, span *tree) {
     const suite *s = d->g->suite;
     uint8_t *tree_hash = arena_take(d->a, HASH_MAX, 1), *confirmed = arena_take(d->a, HASH_MAX, 1);
     span provisional, encoded;
-    static const uint8_t zeros[SECRET_MAX];
     start_content(d, CONTENT_COMMIT);
     commit *body = &d->content.commit;
     REQUIRE(tree_hash != NULL && confirmed != NULL);
+    d->init_secret = d->g->secrets.init;
     if (!make_list(d, body))
         return false;
     apply_list(d, body);
@@ -797,7 +889,7 @@ static bool make_commit(draft *d, span *message, span *tree) {
     MUST(ratchet_tree_root_hash(&d->staged->tree, tree_hash));
     if (tree != NULL && !change_tree(d, tree, tree_hash))
         return false;
-    group_context next = *d->g->context;
+    group_context next = d->effects.context;
     next.epoch++;
     next.tree_hash = span_of(tree_hash, s->hash_size);
     change_context(d, &next, false);
@@ -817,8 +909,8 @@ static bool make_commit(draft *d, span *message, span *tree) {
     change_context(d, &next, true);
     MUST(WIRE_ENCODE(d->a, wire_group_context, &next, &encoded));
     MUST(OWNED_DECODE(encoded, wire_group_context, group_context, d->a, &d->staged->context));
-    MUST(key_schedule_joiner(s, secret_span(&d->g->secrets.init), secret_span(&d->commit_secret), encoded, &d->joiner));
-    MUST(key_schedule_epoch(s, secret_span(&d->joiner), span_of(zeros, s->hash_size), encoded, &d->welcome_secret,
+    MUST(key_schedule_joiner(s, secret_span(&d->init_secret), secret_span(&d->commit_secret), encoded, &d->joiner));
+    MUST(key_schedule_epoch(s, secret_span(&d->joiner), secret_span(&d->psk_secret), encoded, &d->welcome_secret,
                             &d->staged->secrets));
     confirmation_tag_make(s, secret_span(&d->staged->secrets.confirmation_key), next.confirmed_transcript_hash,
                           d->staged->confirmation_tag);
@@ -903,7 +995,8 @@ static bool make_welcome(draft *d, span tree, span *encoded) {
         const key_package *kp = d->effects.key_packages[i];
         const secret *path_secret =
             d->content.commit.has_path ? treekem_secret_for(&d->path, d->effects.added.p[i]) : NULL;
-        group_secrets plain = {.joiner_secret = secret_span(&d->joiner), .has_path_secret = path_secret != NULL};
+        group_secrets plain = {
+            .joiner_secret = secret_span(&d->joiner), .has_path_secret = path_secret != NULL, .psks = d->effects.psks};
         if (path_secret != NULL)
             plain.path_secret = secret_span(path_secret);
         change_secrets(d, &plain);
@@ -950,19 +1043,24 @@ static err receive(member *m, span message, incoming *in) {
 }
 
 /* Members that once got something else stay apart: *personal is for the rest of the input. */
-static void hear(member *from, span message, bool *personal, verdicts *v) {
+static void hear(member *from, const member *outsider, span message, bool *personal, verdicts *v) {
     err common = OK;
     bool any = false, same = true;
     for (size_t i = 0; i < PEOPLE; i++) {
         member *m = &people[i].m;
         incoming in = {0};
-        if (m == from || people[i].out || m->group->removed)
+        if ((m == from && outsider == NULL) || people[i].out || m->group->removed)
             continue;
         v->asked[i] = true;
         v->e[i] = receive(m, message, &in);
         v->kind[i] = in.kind;
         if (v->e[i] == OK) {
-            REQUIRE(in.sender == from->group->own_leaf && in.epoch <= from->group->context->epoch);
+            if (outsider == NULL)
+                REQUIRE(in.from == SENDER_MEMBER && in.sender == from->group->own_leaf);
+            else if (in.from == SENDER_EXTERNAL)
+                REQUIRE(in.kind == INCOMING_PROPOSAL && outsider == &outsiders[0]);
+            else
+                REQUIRE(span_equal(in.sender_leaf->signature_key, signature_key_public(&outsider->signer)));
             v->staged[i] = in.staged;
         }
         /* Who is removed can check neither path nor tag. */
@@ -1016,7 +1114,15 @@ static void keep_own_proposal(draft *d) {
     span encoded;
     MUST(framing_proposal_ref(d->g->suite, &d->tbs, &d->auth, d->a, reference));
     MUST(WIRE_ENCODE(d->a, wire_proposal, &d->content.proposal, &encoded));
-    MUST(group_add_proposal(d->g, reference, d->g->own_leaf, encoded, d->update_key, d->a));
+    MUST(group_add_proposal(d->g, reference, &d->content.sender, encoded, d->has_update ? &d->update : NULL, d->a));
+}
+
+static void leave(member *m) {
+    group_close(m->group);
+    m->group = NULL;
+    memory_records_free(&m->records);
+    m->host.records = memory_records_interface(&m->records);
+    member_reset(m);
 }
 
 static void invite(draft *d, span encoded, span tree) {
@@ -1038,11 +1144,7 @@ static void invite(draft *d, span encoded, span tree) {
         REQUIRE(own != NULL && span_equal(own->signature_key, signature_key_public(&m->signer)));
         reload(m);
         MUST(group_protect(m->group, span_text("hello"), SPAN_NONE, &m->arena, &message));
-        group_close(m->group);
-        m->group = NULL;
-        memory_records_free(&m->records);
-        m->host.records = memory_records_interface(&m->records);
-        member_reset(m);
+        leave(m);
     }
 }
 
@@ -1059,21 +1161,60 @@ static void propose_honestly(member *m, const step *s, bool *personal) {
         return; /* nobody there to remove */
     message = keep(message);
     member_reset(m);
-    hear(m, message, personal, &v);
+    hear(m, NULL, message, personal, &v);
     for (size_t i = 0; i < PEOPLE; i++)
         REQUIRE(!v.asked[i] || v.e[i] == OK || !same_epoch(m, &people[i].m));
     free((void *)(uintptr_t)message.p);
+}
+
+/* By the GroupInfo of a member: all who are in his epoch take it, and agree. */
+static void join_honestly(member *m, member *joiner, bool *personal) {
+    span info, message;
+    verdicts v = {0};
+    leaf_params leaf = member_leaf(joiner);
+    MUST(group_make_info(m->group, true, &m->arena, &info));
+    external_join_params params = {.group_info = info, .leaf = &leaf};
+    err e = group_join_external(&joiner->host, &params, &joiner->arena, &message, &joiner->group);
+    member_reset(m);
+    if (e != OK) { /* he is a member already; or the group demands what he can't do */
+        REQUIRE(e == ERR_DUPLICATE_KEY || e == ERR_UNSUPPORTED);
+        member_reset(joiner);
+        return;
+    }
+    for (size_t i = 0; i < PEOPLE; i++)
+        v.asked[i] = !people[i].out && !people[i].m.group->removed && same_epoch(m, &people[i].m);
+    for (size_t i = 0; i < PEOPLE; i++) {
+        incoming in = {0};
+        if (!v.asked[i]) {
+            *personal = *personal || !people[i].out;
+            continue;
+        }
+        MUST(receive(&people[i].m, message, &in));
+        REQUIRE(in.from == SENDER_NEW_MEMBER_COMMIT && staged_commit_external(in.staged));
+        v.staged[i] = in.staged;
+        member_reset(&people[i].m);
+    }
+    (void)follow(&v);
+    for (size_t i = 0; i < PEOPLE; i++)
+        REQUIRE(!v.asked[i] || same_epoch(joiner, &people[i].m));
+    leave(joiner);
 }
 
 static void send_one(const step *steps, size_t count, const step *how, span *last, bool *personal) {
     member *m = &people[how->b % PEOPLE].m;
     span message = SPAN_NONE, tree = SPAN_NONE, encoded;
     verdicts v = {0};
-    if (people[how->b % PEOPLE].out || m->group->removed)
+    if (people[how->b % PEOPLE].out || group_check_open(m->group) != OK)
         return;
     draft *d = calloc(1, sizeof *d);
     REQUIRE(d != NULL);
-    *d = (draft){.m = m, .g = m->group, .a = &m->arena, .steps = steps, .count = count, .public = how->c & 1};
+    *d = (draft){.m = m,
+                 .g = m->group,
+                 .a = &m->arena,
+                 .steps = steps,
+                 .count = count,
+                 .public = how->c & 1,
+                 .leaf = m->group->own_leaf};
     enum send_kind kind = how->a % SEND_KINDS;
     bool made = false;
     switch (kind) {
@@ -1084,6 +1225,18 @@ static void send_one(const step *steps, size_t count, const step *how, span *las
         if (make_commit(d, &message, &tree) && make_welcome(d, how->c & 2 ? SPAN_NONE : tree, &encoded))
             invite(d, encoded, tree);
         break;
+    case EXTERNAL_COMMIT:
+        d->outsider = &outsiders[how->c % OUTSIDERS];
+        d->public = true;
+        made = make_commit(d, &message, NULL);
+        break;
+    case EXTERNAL_PROPOSAL:
+        d->joins = how->c & 1;
+        d->outsider = &outsiders[how->c / 2 % OUTSIDERS];
+        d->public = true;
+        made = make_one_proposal(d, &message);
+        break;
+    case HONEST_JOIN: join_honestly(m, &outsiders[how->c % OUTSIDERS], personal); break;
     case HONEST_PROPOSAL: propose_honestly(m, how, personal); break;
     default:
         if (last->p != NULL) { /* a message of before once more: whoever it was from */
@@ -1106,13 +1259,13 @@ static void send_one(const step *steps, size_t count, const step *how, span *las
         free((void *)(uintptr_t)last->p);
         *last = message = keep(message);
         *personal = *personal || d->personal;
-        hear(m, message, personal, &v);
+        hear(m, d->outsider, message, personal, &v);
         bool accepted = false;
         for (size_t i = 0; i < PEOPLE; i++)
             accepted = accepted || (v.asked[i] && v.e[i] == OK && v.kind[i] == INCOMING_PROPOSAL);
-        if (accepted && kind == PROPOSAL)
+        if (accepted && kind == PROPOSAL && d->content.sender.type == SENDER_MEMBER)
             keep_own_proposal(d);
-        if (follow(&v))
+        if (follow(&v) && d->outsider == NULL)
             people[how->b % PEOPLE].out = true;
     }
     staged_commit_free(d->staged);
@@ -1131,6 +1284,10 @@ static void go_on(bool commit_too) {
             by = &people[i].m;
     if (by == NULL)
         return;
+    if (by->group->re_init != NULL) {
+        REQUIRE(group_protect(by->group, span_text("too late"), SPAN_NONE, &by->arena, &message) == ERR_REINIT);
+        return;
+    }
     MUST(group_protect(by->group, span_text("it goes on"), SPAN_NONE, &by->arena, &message));
     for (size_t i = 0; i < PEOPLE; i++) {
         member *m = &people[i].m;
@@ -1154,7 +1311,12 @@ static void go_on(bool commit_too) {
         if (m == by || people[i].out || m->group->removed || !same_epoch(by, m) ||
             m->group->proposal_count != by->group->proposal_count)
             continue;
-        MUST(receive(m, out.commit, &in));
+        err e = receive(m, out.commit, &in);
+        if (e == ERR_PSK) { /* of an epoch in which he was no member */
+            people[i].out = true;
+            continue;
+        }
+        MUST(e);
         v.staged[i] = in.staged;
         member_reset(m);
     }
