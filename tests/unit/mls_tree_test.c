@@ -250,6 +250,95 @@ static void keys_used_twice_are_found(void **state) {
     fell(&w);
 }
 
+static void merge(ratchet_tree *base, ratchet_tree *overlay) {
+    index_map replaced = {0};
+    uint32_t leaf;
+    tree_node *old;
+    size_t cursor = 0;
+    assert_ok(ratchet_tree_merge(base, overlay, NULL, 0, &replaced, &scratch));
+    while ((old = index_map_next(&replaced, &cursor, &leaf)) != NULL)
+        tree_node_free(old);
+    index_map_free(&replaced);
+}
+
+/* Clients come, go and take each other's places. A key is refused while it is in the tree, and only then: the index follows
+ * every merge, finds nothing that is gone, and outlives being made anew. */
+static void the_index_of_keys_follows_every_merge(void **state) {
+    (void)state;
+    enum { CLIENTS = 12, STEPS = 400, NOWHERE = -1 };
+    client clients[CLIENTS];
+    int at[CLIENTS], members = 1;
+    ratchet_tree t, overlay;
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = new_client();
+        at[i] = i == 0 ? 0 : NOWHERE;
+    }
+    assert_ok(ratchet_tree_init(&t, suite_under_test, 1));
+    assert_ok(ratchet_tree_set_leaf(&t, 0, clients[0].leaf, &scratch));
+    for (int step = 0; step < STEPS; step++) {
+        uint8_t random[3];
+        random_bytes(random, sizeof random);
+        int who = random[0] % CLIENTS, other = random[1] % CLIENTS, before = at[who];
+        uint32_t leaf;
+        err expected = before == NOWHERE ? OK : ERR_DUPLICATE_KEY;
+        size_t mark = arena_mark(&scratch);
+        ratchet_tree_overlay(&overlay, &t);
+        switch (random[2] % 4) {
+        case 0: /* comes */
+            assert_ok(ratchet_tree_add_leaf(&overlay, clients[who].leaf, &scratch, &leaf));
+            at[who] = (int)leaf;
+            break;
+        case 1: /* goes */
+            expected = OK;
+            if (before == NOWHERE || members == 1)
+                break;
+            assert_ok(ratchet_tree_remove_leaf(&overlay, (uint32_t)before));
+            at[who] = NOWHERE;
+            break;
+        case 2: /* takes the other's place; one's own is as good */
+            if (at[other] == NOWHERE) {
+                expected = OK;
+                break;
+            }
+            assert_ok(ratchet_tree_set_leaf(&overlay, (uint32_t)at[other], clients[who].leaf, &scratch));
+            if (other == who)
+                expected = OK;
+            else if (expected == OK) {
+                at[who] = at[other];
+                at[other] = NOWHERE;
+            }
+            break;
+        default: /* his key in a parent, which goes again with the overlay */
+            if (t.leaf_count == 1) {
+                expected = OK;
+                break;
+            }
+            assert_ok(ratchet_tree_set_parent(
+                &overlay, 1, span_of(clients[who].pair.public_key, suite_under_test->kem_public_size), SPAN_NONE));
+            assert_err(validate_tree_members(&overlay, &scratch), expected);
+            ratchet_tree_wipe(&overlay);
+            ratchet_tree_overlay(&overlay, &t);
+            expected = OK;
+        }
+        assert_err(validate_tree_members(&overlay, &scratch), expected);
+        if (expected == OK) {
+            merge(&t, &overlay);
+        } else {
+            ratchet_tree_wipe(&overlay);
+            at[who] = before;
+        }
+        members = 0;
+        for (int i = 0; i < CLIENTS; i++)
+            members += at[i] != NOWHERE;
+        const tree_index *index;
+        assert_ok(ratchet_tree_index(&t, &index));
+        assert_int_equal(index->type_count, 1);
+        assert_int_equal(index->types[0].members, members);
+        arena_release(&scratch, mark);
+    }
+    ratchet_tree_wipe(&t);
+}
+
 static void trees_of_wrong_form_are_refused(void **state) {
     (void)state;
     wood w;
@@ -466,6 +555,7 @@ int main(void) {
         cmocka_unit_test(a_parent_that_was_swapped_is_found),
         cmocka_unit_test(unmerged_leaves_are_sorted_there_and_in_every_node_between),
         cmocka_unit_test(keys_used_twice_are_found),
+        cmocka_unit_test(the_index_of_keys_follows_every_merge),
         cmocka_unit_test(trees_of_wrong_form_are_refused),
         cmocka_unit_test(every_parent_hash_is_checked_and_not_only_the_first),
         cmocka_unit_test(an_empty_parent_hash_is_none),
