@@ -125,27 +125,75 @@ static bool shares_key(const leaf_node *a, const leaf_node *b) {
     return span_equal(a->signature_key, b->signature_key) || span_equal(a->encryption_key, b->encryption_key);
 }
 
-/* Are the leaf's keys new to the group, and to what stands in the commit? `place`: the leaf that it replaces. */
-static bool leaf_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t place) {
+/* §7.3: each supports the other's credential. */
+static bool shares_credentials(const leaf_node *a, const leaf_node *b) {
+    return u16_list_has(&a->capabilities.credentials, b->credential.type) &&
+           u16_list_has(&b->capabilities.credentials, a->credential.type);
+}
+
+static bool lives_with(const leaf_node *a, const leaf_node *b) { return !shares_key(a, b) && shares_credentials(a, b); }
+
+/* The leaf that stands in a proposal, or NULL. */
+static const leaf_node *leaf_in(const proposal *p) {
+    return p->type == PROPOSAL_ADD ? &p->add.leaf : p->type == PROPOSAL_UPDATE ? &p->update : NULL;
+}
+
+static bool has_update(const proposal_items *items, uint32_t from) {
+    for (size_t i = 0; i < items->n; i++)
+        if (items->p[i].proposal->type == PROPOSAL_UPDATE && items->p[i].from.leaf == from)
+            return true;
+    return false;
+}
+
+static bool supports_extensions(const group *g, const leaf_node *leaf, const extension_list *extensions, arena *a) {
+    group_context context = *g->context;
+    context.extensions = *extensions;
+    size_t mark = arena_mark(a);
+    bool supported = validate_supports_context(leaf, &context, a) == OK;
+    arena_release(a, mark);
+    return supported;
+}
+
+/* Are the leaf's keys new to the group and to what stands in the commit, and do they support each other? `place`: the leaf
+ * that it replaces. */
+static bool leaf_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t place, arena *a) {
+    const extension_list *extensions = &g->context->extensions;
     for (size_t i = 0; i < items->n; i++) {
         const proposal *p = items->p[i].proposal;
-        if ((p->type == PROPOSAL_ADD && shares_key(&p->add.leaf, leaf)) ||
-            (p->type == PROPOSAL_UPDATE && shares_key(&p->update, leaf)))
+        if (leaf_in(p) != NULL && !lives_with(leaf_in(p), leaf))
             return false;
+        if (p->type == PROPOSAL_GROUP_CONTEXT_EXTENSIONS)
+            extensions = &p->extensions;
     }
-    for (uint32_t i = 0; i < g->tree.leaf_count; i++) {
-        const leaf_node *member = ratchet_tree_leaf(&g->tree, i);
-        if (member != NULL && i != place && shares_key(member, leaf) && !has_remove(items, i))
+    for (uint32_t i = 0; i < tree_width(g->tree.leaf_count); i++) {
+        const tree_node *node = ratchet_tree_node(&g->tree, i);
+        uint32_t member = tree_node_leaf(i);
+        if (node == NULL)
+            continue;
+        if (node->type != NODE_LEAF) {
+            if (span_equal(ratchet_tree_key(node), leaf->encryption_key))
+                return false;
+        } else if (member != place && !has_remove(items, member) && !has_update(items, member) &&
+                   !lives_with(&node->leaf, leaf)) {
+            return false;
+        }
+    }
+    return supports_extensions(g, leaf, extensions, a);
+}
+
+static bool extensions_fit(const group *g, const proposal_items *items, const extension_list *extensions, arena *a) {
+    for (size_t i = 0; i < items->n; i++) {
+        const leaf_node *leaf = leaf_in(items->p[i].proposal);
+        if (items->p[i].proposal->type == PROPOSAL_GROUP_CONTEXT_EXTENSIONS ||
+            (leaf != NULL && !supports_extensions(g, leaf, extensions, a)))
             return false;
     }
     return true;
 }
 
-static bool update_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t from) {
-    for (size_t i = 0; i < items->n; i++)
-        if (items->p[i].proposal->type == PROPOSAL_UPDATE && items->p[i].from.leaf == from)
-            return false;
-    return from != g->own_leaf && !has_remove(items, from) && leaf_fits(g, items, leaf, from);
+static bool update_fits(const group *g, const proposal_items *items, const leaf_node *leaf, uint32_t from, arena *a) {
+    return from != g->own_leaf && !has_update(items, from) && !has_remove(items, from) &&
+           leaf_fits(g, items, leaf, from, a);
 }
 
 static bool psk_fits(group *g, const proposal_items *items, const psk_id *id, arena *a) {
@@ -163,12 +211,12 @@ static bool psk_fits(group *g, const proposal_items *items, const psk_id *id, ar
 static bool fits(group *g, const proposal_items *items, const pending_proposal *p, arena *a) {
     const proposal *it = p->proposal;
     switch (it->type) {
-    case PROPOSAL_ADD: return leaf_fits(g, items, &it->add.leaf, UINT32_MAX);
-    case PROPOSAL_UPDATE: return update_fits(g, items, &it->update, p->from.leaf);
+    case PROPOSAL_ADD: return leaf_fits(g, items, &it->add.leaf, UINT32_MAX, a);
+    case PROPOSAL_UPDATE: return update_fits(g, items, &it->update, p->from.leaf, a);
     case PROPOSAL_REMOVE: return it->remove != g->own_leaf && !has_remove(items, it->remove);
     case PROPOSAL_PSK: return psk_fits(g, items, &it->psk, a);
     case PROPOSAL_REINIT: return items->n == 0;
-    default: return count_type(items, it->type) == 0;
+    default: return extensions_fit(g, items, &it->extensions, a);
     }
 }
 
