@@ -257,9 +257,10 @@ typedef struct draft {
     arena *a;
     const step *steps;
     size_t count;
-    member *outsider;      /* who sends it, where the sender is no member; m is then whose GroupInfo he has */
-    uint32_t leaf;         /* the sender's */
-    bool public, personal; /* personal: what it says may differ between receivers */
+    member *outsider;            /* who sends it, where the sender is no member; m is then whose GroupInfo he has */
+    uint32_t leaf;               /* the sender's */
+    bool forged, forged_welcome; /* it can't be right: nobody may take it */
+    bool public, personal;       /* personal: what it says may differ between receivers */
     staged_commit *staged;
     proposal_effects effects;
     treekem_path path;
@@ -373,6 +374,7 @@ static bool finish_leaf(draft *d, leaf_node *leaf, const signature_key *signer, 
         if (s->a % LEAF_FIELDS == LEAF_PLACE)
             place.leaf = s->d;
     }
+    d->forged = d->forged || spoiled != 0 || (leaf->source != LEAF_KEY_PACKAGE && place.leaf != at);
     if (leaf_node_sign(signer, leaf, &place, d->a, encoded) != OK)
         return false; /* a source that cannot be written */
     if (spoiled != 0) {
@@ -410,6 +412,7 @@ static bool make_package(draft *d, member *who, size_t from, size_t to, key_pack
         return false;
     MUST(WIRE_ENCODE(d->a, wire_key_package_body, kp, &tbs));
     MUST(signature_sign_with_label(&who->signer, "KeyPackageTBS", tbs, d->a, signature));
+    d->forged = d->forged || spoiled != 0;
     kp->signature =
         spoiled != 0 ? altered(d->a, span_of(signature, SIGNATURE_SIZE), spoiled) : span_of(signature, SIGNATURE_SIZE);
     MUST(WIRE_ENCODE(d->a, wire_key_package, kp, &encoded));
@@ -691,7 +694,10 @@ static void change_frame(draft *d, bool late) {
         const step *s = &d->steps[i];
         if (s->what != FRAME || (s->b & 1) != late)
             continue;
-        switch (s->a % 10) {
+        unsigned field = s->a % 10;
+        d->forged =
+            d->forged || (late && (field == 6 || field == 7 || (field >= 8 && content->type == CONTENT_COMMIT)));
+        switch (field) {
         case 0: content->group_id = altered(d->a, content->group_id, s->d); break;
         case 1:
             content->epoch = s->c & 1 ? s->d : content->epoch - s->d % 6;
@@ -777,6 +783,7 @@ static bool send(draft *d, span *message) {
     change_frame(d, true);
     if (!(d->public ? send_public(d, message) : send_private(d, message)))
         return false;
+    const span made = *message;
     for (size_t i = 0; i < d->count; i++) {
         const step *s = &d->steps[i];
         if (s->what == BYTE) {
@@ -786,6 +793,7 @@ static bool send(draft *d, span *message) {
         if (s->what == CUT && s->d % 64 < message->n)
             message->n -= s->d % 64;
     }
+    d->forged = d->forged || !span_equal(made, *message);
     return true;
 }
 
@@ -875,7 +883,7 @@ static bool change_tree(draft *d, span *bytes, uint8_t *hash) {
 static bool make_commit(draft *d, span *message, span *tree) {
     const suite *s = d->g->suite;
     uint8_t *tree_hash = arena_take(d->a, HASH_MAX, 1), *confirmed = arena_take(d->a, HASH_MAX, 1);
-    span provisional, encoded;
+    span provisional, encoded, rightly;
     start_content(d, CONTENT_COMMIT);
     commit *body = &d->content.commit;
     REQUIRE(tree_hash != NULL && confirmed != NULL);
@@ -906,8 +914,10 @@ static bool make_commit(draft *d, span *message, span *tree) {
     MUST(transcript_confirmed(s, span_of(d->g->interim, s->hash_size), d->tbs.format_and_content, d->auth.signature,
                               confirmed));
     next.confirmed_transcript_hash = span_of(confirmed, s->hash_size);
+    MUST(WIRE_ENCODE(d->a, wire_group_context, &next, &rightly));
     change_context(d, &next, true);
     MUST(WIRE_ENCODE(d->a, wire_group_context, &next, &encoded));
+    d->forged = d->forged || !span_equal(rightly, encoded);
     MUST(OWNED_DECODE(encoded, wire_group_context, group_context, d->a, &d->staged->context));
     MUST(key_schedule_joiner(s, secret_span(&d->init_secret), secret_span(&d->commit_secret), encoded, &d->joiner));
     MUST(key_schedule_epoch(s, secret_span(&d->joiner), secret_span(&d->psk_secret), encoded, &d->welcome_secret,
@@ -923,6 +933,7 @@ static void change_info(draft *d, group_info *info, bool late) {
         const step *s = &d->steps[i];
         if (s->what != INFO || (s->b & 1) != late)
             continue;
+        d->forged_welcome = d->forged_welcome || s->a % 6 == 1 || s->a % 6 == 2 || (late && s->a % 6 == 4);
         switch (s->a % 6) {
         case 0: info->signer = s->d % 20; break;
         case 1: info->confirmation_tag = altered(d->a, info->confirmation_tag, s->d); break;
@@ -1043,7 +1054,8 @@ static err receive(member *m, span message, incoming *in) {
 }
 
 /* Members that once got something else stay apart: *personal is for the rest of the input. */
-static void hear(member *from, const member *outsider, span message, bool *personal, verdicts *v) {
+static void hear(member *from, const draft *d, span message, bool *personal, verdicts *v) {
+    const member *outsider = d != NULL ? d->outsider : NULL;
     err common = OK;
     bool any = false, same = true;
     for (size_t i = 0; i < PEOPLE; i++) {
@@ -1065,6 +1077,12 @@ static void hear(member *from, const member *outsider, span message, bool *perso
         }
         /* Who is removed can check neither path nor tag. */
         bool removed = v->staged[i] != NULL && staged_commit_removes_us(v->staged[i]);
+        if (!removed && v->e[i] == OK && d != NULL) {
+            REQUIRE(!d->forged);
+            if (v->staged[i] != NULL) /* that is what the confirmation tag says */
+                REQUIRE(span_equal(secret_span(&v->staged[i]->secrets.epoch_authenticator),
+                                   secret_span(&d->staged->secrets.epoch_authenticator)));
+        }
         if (!removed && any)
             same = same && v->e[i] == common;
         if (!removed && !any) {
@@ -1135,6 +1153,7 @@ static void invite(draft *d, span encoded, span tree) {
             REQUIRE(m->group == NULL && m->records.count == 0);
             MUST(member_join(m, honest_welcome, SPAN_NONE));
         } else {
+            REQUIRE(!d->forged_welcome);
             REQUIRE(
                 span_equal(group_epoch_authenticator(m->group), secret_span(&d->staged->secrets.epoch_authenticator)));
             MUST(ratchet_tree_root_hash(&m->group->tree, hash));
@@ -1259,7 +1278,7 @@ static void send_one(const step *steps, size_t count, const step *how, span *las
         free((void *)(uintptr_t)last->p);
         *last = message = keep(message);
         *personal = *personal || d->personal;
-        hear(m, d->outsider, message, personal, &v);
+        hear(m, d, message, personal, &v);
         bool accepted = false;
         for (size_t i = 0; i < PEOPLE; i++)
             accepted = accepted || (v.asked[i] && v.e[i] == OK && v.kind[i] == INCOMING_PROPOSAL);

@@ -28,7 +28,7 @@ enum {
     NETWORK,  /* went or came back */
     MOVES
 };
-enum { MOVES_MAX = 24, EVENTS_SIZE = 1 << 18 };
+enum { MOVES_MAX = 16, EVENTS_SIZE = 1 << 18 };
 
 typedef struct input {
     const uint8_t *p;
