@@ -33,6 +33,9 @@ static int failure(vfs_file *f, double error, enum operation operation) {
                                 [WRITE] = SQLITE_IOERR_WRITE,
                                 [SYNC] = SQLITE_IOERR_FSYNC,
                                 [SIZE] = SQLITE_IOERR_FSTAT};
+    /* After a sync that failed nobody knows what is on the medium: that is not a full disk, of which nothing was taken. */
+    if (operation == SYNC)
+        error = HOST_EIO;
     f->database->error = (int)error;
     /* A full disk may have room again, as long as only a write found it full. */
     if (operation != WRITE || error == HOST_EIO)
