@@ -247,8 +247,8 @@ static err account_start(client *c) {
     return OK;
 }
 
-/* Makes the store (with a PIN: on the medium), writes the account in one transaction and opens it. Before `finished` is set in
- * the key file nothing counts, so a crash anywhere leaves "no account". `prepare` adds its own jobs first. */
+/* Makes the store (with a PIN: on the medium), writes the account in the command's transaction and opens it. Before `finished` is
+ * set in the key file nothing counts, so a crash or a failure anywhere leaves "no account". `prepare` adds its own jobs first. */
 static err account_make(client *c, span pin, const new_account *n, err (*prepare)(client *c)) {
     uint8_t key[STORE_KEY_SIZE];
     account_status status;
@@ -283,12 +283,7 @@ static err account_make(client *c, span pin, const new_account *n, err (*prepare
     if (prepare)
         TRY_OUT(prepare(c));
     TRY_OUT(account_start(c));
-    /* The account stands when this commit does; the next transaction is the command's. */
-    TRY_OUT(store_commit(c->store));
-    c->in_transaction = false;
-    if (keep)
-        TRY_OUT(account_lock_finish(c->key_path));
-    TRY_OUT(begin_within(c));
+    c->making = true;
     client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "open", NULL, -1);
     return OK;
 out:
@@ -297,6 +292,13 @@ out:
         store_rollback(c->store);
     account_forget(c);
     return e;
+}
+
+err account_made(client *c) {
+    if (c->kept)
+        TRY(account_lock_finish(c->key_path));
+    enrol_forget(c); /* the invitation, kept until now for another try */
+    return OK;
 }
 
 /* The founder's device and the clinic must be known to the relay before anything else is. */
@@ -382,9 +384,7 @@ err client_account_create(client *c, effects *fx, span pin) {
                      .name = span_of(h->name, h->name_size),
                      .clinic_name = span_of(h->clinic_name, h->clinic_name_size),
                      .relay = span_of(h->relay, h->relay_size)};
-    TRY(account_make(c, pin, &n, NULL));
-    enrol_forget(c);
-    return OK;
+    return account_make(c, pin, &n, NULL);
 }
 
 err client_me(client *c, arena *a, me_view *out) {

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 
-#define FAILED_AGAIN_MS 5000
 #define NOTICES_AN_HOUR 20 /* of one kind in one conversation */
 
 err client_new(const char *store_path, client **out) {
@@ -59,19 +58,34 @@ err client_begin(client *c, arena *a, effects *fx) {
     return OK;
 }
 
+/* After a rollback. A medium that failed stops the store until it is opened again (store.h): then the account must be locked,
+ * or no command would work any more, not even the one that locks. */
+static err recover(client *c) {
+    TRY(store_begin(c->store));
+    err e = account_reload(c);
+    store_rollback(c->store);
+    return e;
+}
+
 err client_finish(client *c, err result) {
     if (result == OK && c->open)
         result = sync_pump(c);
     if (c->in_transaction) {
         if (result == OK)
             result = store_commit(c->store);
+        if (result == OK && c->making)
+            result = account_made(c);
         if (result != OK) {
             store_rollback(c->store);
             groups_close(c, 0); /* what is in memory may be ahead of the store now */
-            if (!c->was_open || account_reload(c) != OK)
+            if (!c->was_open || recover(c) != OK)
                 account_forget(c); /* an account that this command opened or made was never given to anyone */
         }
-        c->in_transaction = false;
+        c->in_transaction = c->making = false;
+    } else if (result != OK && c->was_open) { /* the transaction could not begin */
+        sync_unheard(c);
+        if (recover(c) != OK)
+            account_forget(c);
     }
     if (result != OK && c->fx) { /* nothing of a command that failed may go out or be told */
         for (http_request *r = c->fx->requests; r; r = r->next)
@@ -83,13 +97,21 @@ err client_finish(client *c, err result) {
         c->fx->events = NULL;
         c->fx->events_end = &c->fx->events;
         if (c->open) /* the answer that could not be taken in has to be asked for again */
-            c->fx->timer_ms = FAILED_AGAIN_MS;
+            c->fx->timer_ms = CLIENT_AGAIN_MS;
         else if (c->was_open)
             client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "locked", NULL, -1);
     }
     arena_reset(&c->scratch);
     c->fx = NULL;
     return result;
+}
+
+void client_unheard(client *c, effects *fx) {
+    c->fx = fx;
+    sync_unheard(c);
+    if (c->open)
+        fx->timer_ms = CLIENT_AGAIN_MS;
+    c->fx = NULL;
 }
 
 int64_t client_now(const client *c) {

@@ -201,14 +201,19 @@ err directory_roster_reply(client *c, int status, span body) {
     if (e == OK)
         e = roster_read(bytes, c->root_key, &c->scratch, &r);
     json_close(root);
+    if (is_ours(e))
+        return e;
     if (e != OK)
         return client_notice(c, 0, NOTICE_ROSTER_FORGED);
-    c->roster_wanted = false;
     if ((int64_t)r.number == c->roster_number || c->founder) /* the founder makes them: what it has is the newest */
-        return OK;
-    if ((int64_t)r.number < c->roster_number)
-        return client_notice(c, 0, NOTICE_ROSTER_OLD);
-    return roster_apply(c, &r);
+        e = OK;
+    else if ((int64_t)r.number < c->roster_number)
+        e = client_notice(c, 0, NOTICE_ROSTER_OLD);
+    else
+        e = roster_apply(c, &r);
+    if (e == OK) /* else it is asked for again */
+        c->roster_wanted = false;
+    return e;
 }
 
 err directory_device_event(client *c, span chain_bytes) {

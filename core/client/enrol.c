@@ -23,7 +23,7 @@ void enrol_forget(client *c) {
     c->held = NULL;
 }
 
-static void enrol_failed(client *c, notice_code code) {
+void enrol_failed(client *c, notice_code code) {
     held_invitation *h = c->held;
     h->failure = code;
     client_event(c, EVENT_INVITATION, 0, SPAN_NONE, "failed", notice_text(code), h->attempts_left);
@@ -69,8 +69,7 @@ err client_invitation_open(client *c, effects *fx, span relay, span fragment) {
 }
 
 /* What a relay's refusal means for somebody who holds a link. */
-static notice_code failure_of(client *c, int status, span body) {
-    span name = problem_name(&c->scratch, body);
+static notice_code code_of(int status, span name) {
     if (status == 0 || status == 429 || status >= 500)
         return NOTICE_OFFLINE;
     if (problem_is(name, "wrong-check"))
@@ -84,6 +83,14 @@ static notice_code failure_of(client *c, int status, span body) {
     if (status == 404)
         return NOTICE_LINK_UNKNOWN;
     return NOTICE_REFUSED;
+}
+
+static err failure_of(client *c, int status, span body, notice_code *code) {
+    span name = SPAN_NONE;
+    if (status >= 400)
+        TRY(problem_name(&c->scratch, body, &name));
+    *code = code_of(status, name);
+    return OK;
 }
 
 static void copy_text(span from, uint8_t *to, size_t max, size_t *n) {
@@ -105,7 +112,9 @@ err enrol_invitation_reply(client *c, int status, span body) {
         return ask_invitation(c);
     }
     if (status != 200) {
-        enrol_failed(c, failure_of(c, status, body));
+        notice_code code;
+        TRY(failure_of(c, status, body, &code));
+        enrol_failed(c, code);
         return OK;
     }
     err e = json_open(body, &root);
@@ -116,6 +125,8 @@ err enrol_invitation_reply(client *c, int status, span body) {
     if (e == OK)
         e = invitation_unseal(&h->keys, &h->link, sealed, client_now_seconds(c), &c->scratch, &invitation);
     json_close(root);
+    if (is_ours(e))
+        return e;
     if (e == ERR_EXPIRED) {
         enrol_failed(c, NOTICE_INVITATION_GONE);
         return OK;
@@ -241,8 +252,10 @@ err enrol_device_reply(client *c, int status, span body) {
     if (!h)
         return OK;
     if (status != 200 && status != 201) {
-        notice_code code = failure_of(c, status, body);
-        if (code == NOTICE_WRONG_CHECK && json_open(body, &root) == OK) {
+        notice_code code;
+        TRY(failure_of(c, status, body, &code));
+        if (code == NOTICE_WRONG_CHECK) {
+            TRY(json_open(body, &root)); /* it was read before */
             if (json_int(root, "attempts_left", &h->attempts_left) != OK)
                 h->attempts_left = -1;
             json_close(root);
@@ -252,11 +265,12 @@ err enrol_device_reply(client *c, int status, span body) {
         enrol_failed(c, code);
         return OK;
     }
-    if (json_open(body, &root) == OK) {
-        if (json_int(root, "seq", &h->cursor) != OK)
-            h->cursor = 0;
-        json_close(root);
-    }
+    err e = json_open(body, &root);
+    if (is_ours(e))
+        return e;
+    if (e != OK || json_int(root, "seq", &h->cursor) != OK)
+        h->cursor = 0;
+    json_close(root);
     h->accepted = true;
     client_event(c, EVENT_INVITATION, 0, SPAN_NONE, "accepted", NULL, -1);
     client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "enrolled", NULL, -1);

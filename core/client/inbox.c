@@ -29,11 +29,6 @@ static bool key_is_gone(err e) {
     return e == ERR_EPOCH_GONE || e == ERR_EPOCH_EXPIRED || e == ERR_TOO_FAR_AHEAD || e == ERR_KEY_DROPPED;
 }
 
-/* Errors of this machine, as opposed to of what came: the whole reply is put off. */
-static bool is_ours(err e) {
-    return e != ERR_ARENA && (err_class_of(e) == ERR_CLASS_STORE || err_class_of(e) == ERR_CLASS_HOST);
-}
-
 static err apply_message(client *c, int64_t conversation, const json *event) {
     span data, id, sender;
     incoming in;
@@ -152,13 +147,15 @@ err inbox_reply(client *c, span body) {
     json *root = NULL;
     int64_t start = c->cursor, before = start;
     bool order = false;
-    if (json_open(body, &root) != OK || !json_is_array(json_member(root, "events"))) {
+    err e = json_open(body, &root);
+    if (is_ours(e))
+        return e;
+    const json *events = json_member(root, "events");
+    if (e != OK || !json_is_array(events)) {
         json_close(root);
         return client_notice(c, 0, NOTICE_ANSWER_MALFORMED);
     }
-    const json *events = json_member(root, "events");
     size_t count = json_count(events);
-    err e = OK;
     for (size_t i = 0; i < count && i < EVENTS_MAX && e == OK; i++) {
         const json *event = json_element(events, i);
         int64_t seq;

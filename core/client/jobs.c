@@ -146,12 +146,14 @@ static int64_t backoff(int64_t attempts) {
 static err device_enrolled(client *c, span body) {
     json *root = NULL;
     int64_t seq = 0;
-    if (json_open(body, &root) == OK && json_int(root, "seq", &seq) == OK && !c->cursor) {
+    err e = json_open(body, &root);
+    bool first = e == OK && json_int(root, "seq", &seq) == OK && !c->cursor;
+    json_close(root);
+    if (is_ours(e))
+        return e;
+    if (first) {
         c->cursor = seq;
-        json_close(root);
         TRY(setting_put_int(c, "cursor", seq));
-    } else {
-        json_close(root);
     }
     c->enrolled = true;
     return setting_put_int(c, "enrolled", 1);
@@ -181,7 +183,8 @@ static err job_done(client *c, job_kind kind, int64_t lane, span reference, span
 }
 
 static err job_refused(client *c, job_kind kind, int64_t lane, span reference, int status, span body) {
-    span problem = problem_name(&c->scratch, body);
+    span problem;
+    TRY(problem_name(&c->scratch, body, &problem));
     switch (kind) {
     case JOB_COMMIT: return membership_commit_refused(c, lane, status);
     case JOB_MESSAGE: return message_refused(c, lane, reference, refusal_reason(problem, status));

@@ -340,10 +340,19 @@ static err read_claim(client *c, span body, claimed *out) {
         const json *item = json_element(list, i);
         span device, encoded;
         bool listed = false;
-        if (json_bytes(item, "device", &c->scratch, &device) == OK)
+        e = json_bytes(item, "device", &c->scratch, &device);
+        if (e == OK)
+            e = json_bytes(item, "key_package", &c->scratch, &encoded);
+        if (e == OK)
             e = is_listed(c, device, &listed);
-        if (!listed || json_bytes(item, "key_package", &c->scratch, &encoded) != OK ||
-            contains(out->device_ids, out->count, device) || check_key_package(c, encoded, device) != OK) {
+        if (e == OK && (!listed || contains(out->device_ids, out->count, device)))
+            e = ERR_CERTIFICATE;
+        if (e == OK)
+            e = check_key_package(c, encoded, device);
+        if (is_ours(e))
+            break;
+        if (e != OK) {
+            e = OK;
             out->foreign = true;
             continue;
         }

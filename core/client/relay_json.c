@@ -3,17 +3,27 @@
 #include "base/text.h"
 
 #include <cJSON.h>
+#include <stdlib.h>
 
 #define EXACT_MAX 9007199254740992.0 /* 2^53 */
 
 static const cJSON *in(const json *j) { return (const cJSON *)j; }
 
+static _Thread_local bool refused;
+
+void *json_allocate(size_t n) {
+    void *p = malloc(n);
+    refused = refused || p == NULL;
+    return p;
+}
+
 err json_open(span body, json **root) {
     const char *end = NULL;
+    refused = false;
     cJSON *parsed = cJSON_ParseWithLengthOpts((const char *)body.p, body.n, &end, 0);
     *root = NULL;
     if (!parsed)
-        return ERR_MALFORMED;
+        return refused ? ERR_NO_MEMORY : ERR_MALFORMED;
     while (end && end < (const char *)body.p + body.n && memchr(" \t\r\n", *end, 4))
         end++;
     if (!cJSON_IsObject(parsed) || end != (const char *)body.p + body.n) {

@@ -7,9 +7,11 @@
 
 typedef struct json json;
 
-/* ERR_MALFORMED unless the whole body is one JSON object. Freed by json_close. */
+/* ERR_MALFORMED unless the whole body is one JSON object; ERR_NO_MEMORY. Freed by json_close. */
 MUST_USE err json_open(span body, json **root);
 void json_close(json *root);
+/* What cJSON takes from the heap; remembers when there was none, for cJSON says the same of that and of bad JSON. */
+void *json_allocate(size_t n);
 
 /* The member, or NULL when it is absent or null. */
 const json *json_member(const json *object, const char *name);

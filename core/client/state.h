@@ -101,6 +101,7 @@ struct client {
     bool open, kept, founder, enrolled;
     bool stopped;  /* revoked: nothing is asked of the relay any more */
     bool was_open; /* when the command began */
+    bool making;   /* this command makes the account: client_finish does what makes it count */
     uint8_t kind;
     uint32_t rights;
     uint8_t clinic_id[ID_SIZE], subject_id[ID_SIZE], device_id[ID_SIZE];
@@ -134,6 +135,12 @@ struct client {
     open_group groups[GROUP_CACHE];
 };
 
+/* Errors of this machine, as opposed to of what came: nothing may be concluded from them. An arena's end is no such error:
+ * it is the limit of what one answer may ask of us. */
+static inline bool is_ours(err e) {
+    return e != ERR_ARENA && (err_class_of(e) == ERR_CLASS_STORE || err_class_of(e) == ERR_CLASS_HOST);
+}
+
 /* ---- client.c */
 int64_t client_now(const client *c); /* this machine's clock, ms */
 uint64_t
@@ -151,6 +158,8 @@ MUST_USE err setting_put_int(client *c, const char *name, int64_t value);
 MUST_USE err setting_get(client *c, const char *name, uint8_t *out, size_t max, size_t *n);
 MUST_USE err setting_get_int(client *c, const char *name, int64_t *value);
 void account_forget(client *c); /* wipes all that is in memory */
+/* After the commit of the transaction that made the account: from here on it counts. */
+MUST_USE err account_made(client *c);
 /* After a rollback: reads again what a command may have changed in memory before it failed. */
 MUST_USE err account_reload(client *c);
 
@@ -158,6 +167,7 @@ MUST_USE err account_reload(client *c);
 MUST_USE err enrol_invitation_reply(client *c, int status, span body);
 MUST_USE err enrol_device_reply(client *c, int status, span body);
 void enrol_forget(client *c);
+void enrol_failed(client *c, notice_code code); /* what is held stays, to be tried again */
 
 /* ---- invitation.c: those that we issued */
 MUST_USE err invitation_set_state(client *c, span id, const char *state, int64_t attempts_left);
@@ -256,9 +266,11 @@ MUST_USE err sync_request(client *c, inflight what, const char *method, const ch
                           bool waits);
 MUST_USE err sync_request_as(client *c, const request_signer *signer, inflight what, const char *method,
                              const char *path, const char *type, span body);
+/* No request that is out will be answered. */
+void sync_unheard(client *c);
 bool sync_in_flight(const client *c, request_kind kind, int64_t job_or_conversation);
 /* The name of a problem (RFC 9457 type), cut from "urn:sotto:problem:…"; empty when there is none. Into the arena. */
-span problem_name(arena *a, span body);
+MUST_USE err problem_name(arena *a, span body, span *name);
 bool problem_is(span name, const char *expected);
 
 #endif

@@ -13,16 +13,17 @@
 
 /* ---- problems (RFC 9457) */
 
-span problem_name(arena *a, span body) {
+err problem_name(arena *a, span body, span *name) {
     static const char prefix[] = "urn:sotto:problem:";
     json *root = NULL;
-    span type, name = SPAN_NONE;
-    if (json_open(body, &root) == OK && json_text(root, "type", &type) == OK && type.n > sizeof prefix - 1 &&
-        memcmp(type.p, prefix, sizeof prefix - 1) == 0 &&
-        arena_copy(a, span_of(type.p + sizeof prefix - 1, type.n - (sizeof prefix - 1)), &name) != OK)
-        name = SPAN_NONE;
+    span type;
+    *name = SPAN_NONE;
+    err e = json_open(body, &root);
+    if (e == OK && json_text(root, "type", &type) == OK && type.n > sizeof prefix - 1 &&
+        memcmp(type.p, prefix, sizeof prefix - 1) == 0)
+        e = arena_copy(a, span_of(type.p + sizeof prefix - 1, type.n - (sizeof prefix - 1)), name);
     json_close(root);
-    return name;
+    return e == ERR_MALFORMED ? OK : e;
 }
 
 bool problem_is(span name, const char *expected) { return span_equal(name, span_text(expected)); }
@@ -37,26 +38,27 @@ bool sync_in_flight(const client *c, request_kind kind, int64_t job_or_conversat
     return false;
 }
 
-static err remember(client *c, inflight what, uint64_t *id) {
+static err emit(client *c, const request_signer *signer, inflight what, const char *method, const char *path,
+                const char *type, span body, bool waits) {
     for (size_t i = 0; i < INFLIGHT_MAX; i++)
         if (c->inflight[i].kind == REQUEST_NONE) {
-            what.id = *id = ++c->next_request;
+            what.id = ++c->next_request;
             c->inflight[i] = what;
-            return OK;
+            err e = request_emit(c->fx, signer, what.id, method, path, type, body, waits);
+            if (e != OK)
+                c->inflight[i] = (inflight){0};
+            return e;
         }
     return ERR_LIMIT;
 }
 
 err sync_request_as(client *c, const request_signer *signer, inflight what, const char *method, const char *path,
                     const char *type, span body) {
-    uint64_t id;
-    TRY(remember(c, what, &id));
-    return request_emit(c->fx, signer, id, method, path, type, body, false);
+    return emit(c, signer, what, method, path, type, body, false);
 }
 
 err sync_request(client *c, inflight what, const char *method, const char *path, const char *type, span body,
                  bool waits) {
-    uint64_t id;
     request_signer signer = {.key = &c->device_key,
                              .origin = span_of(c->relay, c->relay_size),
                              .now_ms = client_now(c) + c->clock_offset_ms};
@@ -71,8 +73,7 @@ err sync_request(client *c, inflight what, const char *method, const char *path,
     } else {
         memcpy(signer.key_id, c->device_id, ID_SIZE);
     }
-    TRY(remember(c, what, &id));
-    return request_emit(c->fx, &signer, id, method, path, type, body, waits);
+    return emit(c, &signer, what, method, path, type, body, waits);
 }
 
 static err ask_inbox(client *c) {
@@ -149,13 +150,15 @@ static void unreachable(client *c, int64_t retry_after_s) {
 }
 
 /* Phones' clocks are often wrong: what counts is the relay's, and only for the signature's `created`. */
-static void correct_clock(client *c, span body) {
+static err correct_clock(client *c, span body) {
     json *root = NULL;
     int64_t now;
+    err e = json_open(body, &root);
     /* A time before this was written, or a century after, is no clock's: certificates would count as young or old by it. */
-    if (json_open(body, &root) == OK && json_int(root, "now", &now) == OK && now > CLOCK_MIN_MS && now < CLOCK_MAX_MS)
+    if (e == OK && json_int(root, "now", &now) == OK && now > CLOCK_MIN_MS && now < CLOCK_MAX_MS)
         c->clock_offset_ms = now - client_now(c);
     json_close(root);
+    return is_ours(e) ? e : OK;
 }
 
 /* An answer that brings nothing and takes no time must not be asked for again at once: a relay that is broken, or means us
@@ -189,11 +192,38 @@ static err account_reply(client *c, const inflight *request, int status, int64_t
     case REQUEST_INBOX: return inbox_answered(c, status, body);
     case REQUEST_ROSTER: return directory_roster_reply(c, status, body);
     case REQUEST_CLAIM: return membership_claim_reply(c, request->conversation, status, body);
-    case REQUEST_NONE:
-    case REQUEST_INVITATION:
-    case REQUEST_ENROL: break;
+    case REQUEST_INVITATION: return enrol_invitation_reply(c, status, body);
+    case REQUEST_ENROL: return enrol_device_reply(c, status, body);
+    case REQUEST_NONE: break;
     }
     return OK;
+}
+
+static err answered(client *c, const inflight *request, int status, int64_t retry_after_s, span body) {
+    span problem = SPAN_NONE;
+    if (status >= 400)
+        TRY(problem_name(&c->scratch, body, &problem));
+    if (problem_is(problem, "clock-skew"))
+        TRY(correct_clock(c, body));
+    if (request->kind == REQUEST_INVITATION || request->kind == REQUEST_ENROL)
+        return account_reply(c, request, status, retry_after_s, body);
+    if (!c->open)
+        return OK;
+    if (status == 0 || status == 429 || status >= 500) {
+        unreachable(c, status ? (retry_after_s > 0 ? retry_after_s : 0) : -1);
+    } else if (status == 401 && !problem_is(problem, "unknown-device")) {
+        if (++c->failures > 1) /* put right once at once; then with a wait */
+            unreachable(c, 0);
+    } else if (problem_is(problem, "revoked") || (problem_is(problem, "unknown-device") && c->enrolled)) {
+        TRY(client_notice(c, 0, NOTICE_REVOKED));
+        c->stopped = true;
+        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "revoked", notice_text(NOTICE_REVOKED), -1);
+    } else {
+        c->failures = 0;
+        c->retry_at_ms = 0;
+        set_online(c, true);
+    }
+    return account_reply(c, request, status, retry_after_s, body);
 }
 
 err client_http_reply(client *c, effects *fx, uint64_t id, int status, int64_t retry_after_s, span body) {
@@ -206,30 +236,21 @@ err client_http_reply(client *c, effects *fx, uint64_t id, int status, int64_t r
         }
     if (request.kind == REQUEST_NONE) /* of an account that was locked meanwhile */
         return OK;
-    span problem = status >= 400 ? problem_name(&c->scratch, body) : SPAN_NONE;
-    if (problem_is(problem, "clock-skew"))
-        correct_clock(c, body);
-    if (request.kind == REQUEST_INVITATION)
-        return enrol_invitation_reply(c, status, body);
-    if (request.kind == REQUEST_ENROL)
-        return enrol_device_reply(c, status, body);
-    if (!c->open)
-        return OK;
-    if (status == 0 || status == 429 || status >= 500) {
-        unreachable(c, status ? (retry_after_s > 0 ? retry_after_s : 0) : -1);
-    } else if (status == 401 && !problem_is(problem, "unknown-device")) {
-        if (++c->failures > 1) /* put right once at once; then with a wait */
-            unreachable(c, 0);
-    } else if (problem_is(problem, "revoked") || (problem_is(problem, "unknown-device") && c->enrolled)) {
-        c->stopped = true;
-        TRY(client_notice(c, 0, NOTICE_REVOKED));
-        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "revoked", notice_text(NOTICE_REVOKED), -1);
-    } else {
-        c->failures = 0;
-        c->retry_at_ms = 0;
-        set_online(c, true);
+    if (request.kind == REQUEST_INVITATION || request.kind == REQUEST_ENROL) {
+        err e = answered(c, &request, status, retry_after_s, body);
+        /* Nobody asks again by himself here: an answer that could not be taken in is as good as none. */
+        return is_ours(e) ? account_reply(c, &request, 0, -1, SPAN_NONE) : e;
     }
-    return account_reply(c, &request, status, retry_after_s, body);
+    return answered(c, &request, status, retry_after_s, body);
+}
+
+void sync_unheard(client *c) {
+    for (size_t i = 0; i < INFLIGHT_MAX; i++) {
+        inflight request = c->inflight[i];
+        c->inflight[i] = (inflight){0};
+        if (c->held && (request.kind == REQUEST_INVITATION || request.kind == REQUEST_ENROL))
+            enrol_failed(c, NOTICE_OFFLINE);
+    }
 }
 
 err client_tick(client *c, effects *fx) {

@@ -146,6 +146,8 @@ void command_run(client *c, arena *a, span bytes, buffer *reply) {
     err e = reply->error;
     if (e == OK)
         e = read_request(&call, bytes, &why);
+    if (err_class_of(e) == ERR_CLASS_HOST || e == ERR_ARENA)
+        client_unheard(c, &fx);
     if (e == OK)
         e = check_need(&call);
     if (e == OK)
@@ -169,9 +171,9 @@ void command_run(client *c, arena *a, span bytes, buffer *reply) {
 
 void command_reply_error(buffer *reply, err e) {
     const fault why = {0};
-    const effects none = {.timer_ms = -1};
+    const effects again = {.timer_ms = CLIENT_AGAIN_MS};
     json_writer w = {.out = reply};
     reply_begin(&w);
     put_error(&w, e, &why);
-    reply_end(&w, &none);
+    reply_end(&w, &again);
 }

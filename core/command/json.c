@@ -2,13 +2,15 @@
 
 #include <stdlib.h>
 
+#include "client/relay_json.h"
+
 /* ---------------------------------------------------------------- cJSON's memory */
 
 /* cJSON's hooks take no context: the arena of the json_read that is running on this thread. Where none is, as when
  * client/relay_json.c reads, memory is the heap's. */
 static _Thread_local arena *memory;
 
-static void *hook_malloc(size_t n) { return memory != NULL ? arena_take(memory, n, 1) : malloc(n); }
+static void *hook_malloc(size_t n) { return memory != NULL ? arena_take(memory, n, 1) : json_allocate(n); }
 
 static void hook_free(void *p) {
     if (memory == NULL)
