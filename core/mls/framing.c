@@ -214,6 +214,7 @@ err framing_protect_private(const suite *s, span sender_data_secret, const secre
     TRY(WIRE_ENCODE(a, wire_sender_data_aad, p, &aad));
     err e = suite_aead_seal(s, key, nonce, aad, span_of(sealed, SENDER_DATA_SIZE), sealed);
     wipe(key, sizeof key);
+    wipe(nonce, sizeof nonce);
     arena_release(a, mark);
     return e;
 }
@@ -232,6 +233,7 @@ err framing_open_sender_data(const suite *s, span sender_data_secret, private_me
     TRY_OUT(WIRE_DECODE(SPAN(plain), a, wire_sender_data, out));
 out:
     wipe(key, sizeof key);
+    wipe(nonce, sizeof nonce);
     arena_release(a, mark);
     return e;
 }
