@@ -210,7 +210,7 @@ build/asan/sotto-relay: $(RELAY_ASAN_OBJ) build/native/librelaythird.a
 # ---- C tests ------------------------------------------------------------------------------------------------------------
 
 # Tests in which the n-th request of any kind fails (tests/unit/support/faults.h).
-FAULT_WRAPS := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free arena_take arena_copy arena_free sqlite3_step stretch \
+FAULT_WRAPS := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free arena_take arena_copy arena_free sqlite3_step stretch random_bytes \
   $(addprefix host_file_,open close read write truncate sync delete))
 # The relay's logic for tests that have clients too: its own names are hidden, for both have a json_open.
 RELAY_NAMES := relay_open relay_close relay_batch_begin relay_handle relay_batch_end relay_unavailable relay_inbox_answer \

@@ -113,6 +113,19 @@ void disk_free(disk *d) {
     free(d);
 }
 
+disk *disk_copy(const disk *d) {
+    disk *twin = disk_new();
+    for (int i = 0; i < FILES; i++) {
+        if (!d->files[i].exists)
+            continue;
+        memcpy(twin->files[i].name, d->files[i].name, NAME);
+        copy(&twin->files[i].now, &d->files[i].now);
+        copy(&twin->files[i].safe, &d->files[i].now);
+        twin->files[i].exists = twin->files[i].synced = true;
+    }
+    return twin;
+}
+
 void disk_cut_after(disk *d, long n) {
     d->left = n;
     d->cutting = n > 0;

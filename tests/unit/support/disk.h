@@ -12,6 +12,8 @@ typedef struct disk disk;
 
 disk *disk_new(void);
 void disk_free(disk *d);
+/* What is stored now, as a disk of its own with no file open. */
+disk *disk_copy(const disk *d);
 /* After n more operations the power is cut: everything fails with HOST_EIO until disk_power_on. 0: not. */
 void disk_cut_after(disk *d, long n);
 bool disk_is_cut(const disk *d);

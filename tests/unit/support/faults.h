@@ -157,6 +157,13 @@ err __wrap_stretch(span text, const uint8_t *salt, stretch_cost cost, uint8_t *o
     return __real_stretch(text, salt, (stretch_cost){1, 8}, out, n);
 }
 
+/* Short values are drawn ahead (crypto/random.c); here at once, so that a command repeated draws what it drew before. */
+void __wrap_random_bytes(void *out, size_t n);
+void __wrap_random_bytes(void *out, size_t n) {
+    if (n > 0)
+        host_random(out, n);
+}
+
 /* The host's functions are a machine of their own. */
 #define FAULT_HOST(type, name, params, args)                                                                           \
     type __real_##name params;                                                                                         \
