@@ -131,7 +131,7 @@ build/$(1)/third/sodium/host_randombytes.o: emscripten/sodium/randombytes.c core
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(8) $$(SODIUM_FLAGS) -Icore -c -o $$@ $$<
 
-build/$(1)/third/sqlite3.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources $$($(1)_TOOLS)
+build/$(1)/third/sqlite3.o: emscripten/sqlite/core.c $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources $$($(1)_TOOLS)
 	@mkdir -p $$(@D)
 	$$(call run,CC) $(2) $(9) $$(SQLITE_FLAGS) -DSQLITE_OS_OTHER=1 -c -o $$@ $$<
 
@@ -304,6 +304,16 @@ build/tests/primitives.wasm: build/wasm/tests/wasm/primitives.o build/wasm/tests
 	@mkdir -p $(@D)
 	$(call link_wasm)
 
+# The module, which tells the test of each secret when it is made (tests/wasm/key_life.c).
+KEY_LIFE_WRAPS := $(addprefix -Wl$(comma)--wrap=,suite_extract suite_expand_with_label suite_expand_with_labels suite_derive_secret \
+  suite_derive_tree_secrets suite_derive_key_pair suite_generate_key_pair kem_encapsulate kem_decapsulate hpke_labeled_extract \
+  hpke_labeled_expand suite_decrypt_with_label store_open)
+build/tests/key_life.wasm: WASM_LINK_FLAGS += $(KEY_LIFE_WRAPS)
+build/tests/key_life.wasm: build/wasm/tests/wasm/key_life.o build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o \
+  build/wasm/sodium_runtime.o
+	@mkdir -p $(@D)
+	$(call link_wasm,$(SOTTO_EXPORTS) key_life_live key_life_plant)
+
 # The official vectors: one set of sources, native with a main() of its own in tests/vectors/main.c, and in wasm by the
 # functions marked `used`. tests/vectors/run.mjs drives both.
 VECTORS_SRC := $(wildcard tests/vectors/*.c)
@@ -380,7 +390,7 @@ web: build/web/.built ## the pages, bundled and compressed, in build/web
 UNIT_BIN := $(native_UNIT)
 ASAN_BIN := $(asan_UNIT) $(REPLAY_BIN)
 VECTORS_BIN := $(if $(VECTORS_SRC),build/tests/vectors build/tests/vectors.wasm)
-NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm build/types/glue/node.d.mts
+NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm build/tests/key_life.wasm build/types/glue/node.d.mts
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
 

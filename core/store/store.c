@@ -288,6 +288,9 @@ static err run(store *s, const char *sql) {
     return query_end(&q);
 }
 
+/* What was written last must not outlive its deletion (emscripten/sqlite/core.c). */
+void sqlite3_wipe_scratch(sqlite3 *db);
+
 err store_begin(store *s) {
     if (!sqlite3_get_autocommit(s->db))
         return ERR_STATE;
@@ -302,7 +305,9 @@ err store_commit(store *s) {
     if (sqlite3_get_autocommit(s->db))
         return ERR_STATE;
     TRY(store_check(s));
-    return run(s, "COMMIT");
+    err e = run(s, "COMMIT");
+    sqlite3_wipe_scratch(s->db);
+    return e;
 }
 
 void store_rollback(store *s) {
@@ -311,6 +316,7 @@ void store_rollback(store *s) {
      * database and the WAL, so going back writes nothing; where it can't read, the handle stays failed. */
     if (!sqlite3_get_autocommit(s->db))
         (void)run(s, "ROLLBACK");
+    sqlite3_wipe_scratch(s->db);
 }
 
 err store_savepoint(store *s) {
