@@ -99,6 +99,11 @@ err client_account_status(client *c, account_status *out) {
  * safely stored which are not. */
 err account_reload(client *c) {
     int64_t enrolled = 0;
+    err e = setting_get_int(c, "roster_ms", &c->roster_ms);
+    if (e == ERR_NOT_FOUND)
+        c->roster_ms = 0;
+    else
+        TRY(e);
     TRY(setting_get(c, "name", c->name, sizeof c->name, &c->name_size));
     TRY(setting_get_int(c, "cursor", &c->cursor));
     TRY(setting_get_int(c, "roster_number", &c->roster_number));
@@ -155,7 +160,7 @@ void account_forget(client *c) {
     wipe(c->name, sizeof c->name);
     wipe(c->clinic_name, sizeof c->clinic_name);
     c->rights = 0;
-    c->failures = 0;
+    c->failures = c->shut_out = 0;
     c->retry_at_ms = c->roster_retry_ms = c->inbox_retry_ms = c->claim_retry_ms = 0;
     c->inbox_idle = 0;
     memset(c->inflight, 0, sizeof c->inflight);

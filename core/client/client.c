@@ -121,6 +121,8 @@ int64_t client_now(const client *c) {
 
 uint64_t client_now_seconds(const client *c) {
     int64_t now = client_now(c) + c->clock_offset_ms;
+    if (now < c->roster_ms) /* our clock is behind, or the relay turned it back, so that what ran out looks valid */
+        now = c->roster_ms;
     return now < 1000 ? 1 : (uint64_t)(now / 1000);
 }
 

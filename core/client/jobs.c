@@ -221,6 +221,13 @@ err job_reply(client *c, const inflight *request, int status, int64_t retry_afte
         return job_later(c, request->job, retry_after_s > 0 ? retry_after_s * 1000 : backoff(attempts));
     if (status == 401) /* wrong clock or a repeated nonce: sync.c put the clock right */
         return job_later(c, request->job, attempts ? backoff(attempts) : 0);
+    if (kind == JOB_COMMIT && status == 409) {
+        conversation_state state;
+        TRY(conversation_get_state(c, request->lane, &state));
+        if (state ==
+            CONVERSATION_CREATING) /* nobody else knows the name: an answer that cannot be, and if it was taken all the same, its echo comes */
+            return job_later(c, request->job, backoff(attempts));
+    }
     TRY(job_delete(c, request->job));
     if (status >= 200 && status < 300)
         return job_done(c, kind, request->lane, reference, body);

@@ -559,7 +559,7 @@ err membership_commit_refused(client *c, int64_t conversation, int status) {
     c->claim_retry_ms = 0;
     TRY(groups_drop_pending(c, conversation));
     TRY(conversation_get_state(c, conversation, &state));
-    if (state == CONVERSATION_CREATING) { /* our group's name is taken: only a dishonest relay says so */
+    if (state == CONVERSATION_CREATING) { /* such as a device that is gone: made anew, of those who are there now */
         query q;
         uint8_t id[GROUP_ID_SIZE];
         random_bytes(id, sizeof id);

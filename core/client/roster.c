@@ -57,7 +57,7 @@ err roster_read(span bytes, const uint8_t root_key[ED25519_PUBLIC_SIZE], arena *
     span message;
     TRY(signed_part(bytes, a, &message));
     TRY(signature_verify(span_of(root_key, ED25519_PUBLIC_SIZE), message, SPAN(r->signature)));
-    if (r->number == 0 || r->number > INT64_MAX)
+    if (r->number == 0 || r->number > INT64_MAX || r->issued_ms > INT64_MAX)
         return ERR_INVALID;
     for (size_t i = 0; i < r->members.n; i++) {
         const roster_member *m = &r->members.p[i];

@@ -99,7 +99,7 @@ struct client {
 
     /* the account, while open */
     bool open, kept, founder, enrolled;
-    bool stopped;  /* revoked: nothing is asked of the relay any more */
+    bool stopped;  /* the relay says that we are revoked: it is asked now and then whether it still does */
     bool was_open; /* when the command began */
     bool making;   /* this command makes the account: client_finish does what makes it count */
     uint8_t kind;
@@ -113,6 +113,7 @@ struct client {
     size_t name_size, clinic_name_size, relay_size;
     int64_t cursor;        /* the inbox is applied up to here */
     int64_t roster_number; /* of the newest roster seen */
+    int64_t roster_ms;     /* when the clinic issued it, by its clock: it is not earlier now */
 
     held_invitation *held;
 
@@ -122,6 +123,7 @@ struct client {
     uint64_t next_request;
     inflight inflight[INFLIGHT_MAX];
     uint32_t failures;       /* requests that failed in a row */
+    uint32_t shut_out;       /* answers in a row that say that we are revoked, or not known */
     int64_t retry_at_ms;     /* nothing is asked before */
     int64_t inbox_retry_ms;  /* nor the inbox before this */
     int64_t inbox_asked_ms;  /* when it was asked last */

@@ -8,6 +8,8 @@
 #define ASK_AGAIN_MS 30000         /* for a roster that was not there yet */
 #define CLOCK_MIN_MS 1767225600000 /* 2026 */
 #define CLOCK_MAX_MS 4922899200000 /* 2126 */
+#define SHUT_OUT_TOLD 2            /* answers in a row that say that we are revoked, before the user is told */
+#define SHUT_OUT_MS 3600000        /* then it is asked again now and then, for the relay's word alone proves nothing */
 #define INBOX_WAIT_S 25
 #define INBOX_QUICK_MS 1000 /* a wait that ends sooner without news was none */
 
@@ -89,6 +91,10 @@ static err ask_inbox(client *c) {
     return text ? sync_request(c, (inflight){.kind = REQUEST_INBOX}, "GET", text, NULL, SPAN_NONE, true) : ERR_ARENA;
 }
 
+static err ask_roster(client *c) {
+    return sync_request(c, (inflight){.kind = REQUEST_ROSTER}, "GET", "/v1/roster", NULL, SPAN_NONE, false);
+}
+
 /* Milliseconds until `at`, as a candidate for the timer. */
 static void timer_at(client *c, int64_t at) {
     int64_t wait = at - client_now(c);
@@ -100,14 +106,14 @@ static void timer_at(client *c, int64_t at) {
 
 err sync_pump(client *c) {
     int64_t now = client_now(c), next;
-    if (c->stopped)
-        return OK;
-    if (c->retry_at_ms > now + RETRY_LONGEST_MS) /* the clock was set back */
+    if (c->retry_at_ms > now + (c->stopped ? SHUT_OUT_MS : RETRY_LONGEST_MS)) /* the clock was set back */
         c->retry_at_ms = now;
     if (c->retry_at_ms > now) {
         timer_at(c, c->retry_at_ms);
         return OK;
     }
+    if (c->stopped) /* the roster: its answer is the clinic's own word, or at least shows that the relay knows us */
+        return sync_in_flight(c, REQUEST_ROSTER, 0) ? OK : ask_roster(c);
     TRY(membership_pursue(c));
     TRY(jobs_emit(c, &next));
     if (next >= 0)
@@ -117,7 +123,7 @@ err sync_pump(client *c) {
     if (c->roster_wanted && !c->founder && !sync_in_flight(c, REQUEST_ROSTER, 0)) {
         if (c->roster_retry_ms <= now || c->roster_retry_ms > now + ASK_AGAIN_MS) {
             c->roster_retry_ms = now + ASK_AGAIN_MS;
-            TRY(sync_request(c, (inflight){.kind = REQUEST_ROSTER}, "GET", "/v1/roster", NULL, SPAN_NONE, false));
+            TRY(ask_roster(c));
         } else {
             timer_at(c, c->roster_retry_ms);
         }
@@ -199,6 +205,55 @@ static err account_reply(client *c, const inflight *request, int status, int64_t
     return OK;
 }
 
+/* The relay says that we are revoked. It may be mistaken, or lie: what is out stays to be sent, and it is asked again. */
+static err shut_out(client *c) {
+    bool told = c->stopped, stop = c->shut_out + 1 >= SHUT_OUT_TOLD;
+    if (stop && !told)
+        TRY(client_notice(c, 0, NOTICE_REVOKED));
+    c->shut_out++;
+    c->stopped = stop;
+    c->retry_at_ms = client_now(c) + (stop ? SHUT_OUT_MS : RETRY_FIRST_MS);
+    if (stop && !told)
+        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "revoked", notice_text(NOTICE_REVOKED), -1);
+    return OK;
+}
+
+static err forget_revoked(client *c) {
+    query q;
+    query_init(&q, c->store, "DELETE FROM notice WHERE code = ?");
+    query_bind_text(&q, span_text(notice_name(NOTICE_REVOKED)));
+    return query_end(&q);
+}
+
+/* It serves us. If it had said otherwise, that was false, unless the clinic itself says so (check_own_revocation): the user is
+ * no longer told. */
+static err let_in(client *c) {
+    bool revoked = false;
+    set_online(c, true);
+    if (c->stopped)
+        TRY(directory_is_revoked(c, SPAN(c->device_id), &revoked));
+    if (revoked)
+        return OK;
+    if (c->stopped) {
+        TRY(forget_revoked(c));
+        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "enrolled", NULL, -1);
+    }
+    c->stopped = false;
+    c->failures = c->shut_out = 0;
+    c->retry_at_ms = 0;
+    return OK;
+}
+
+/* A roster came, and the clinic itself may have revoked us by it. */
+static err check_own_revocation(client *c) {
+    bool revoked;
+    TRY(directory_is_revoked(c, SPAN(c->device_id), &revoked));
+    if (!revoked)
+        return OK;
+    c->shut_out = SHUT_OUT_TOLD;
+    return shut_out(c);
+}
+
 static err answered(client *c, const inflight *request, int status, int64_t retry_after_s, span body) {
     span problem = SPAN_NONE;
     if (status >= 400)
@@ -215,15 +270,13 @@ static err answered(client *c, const inflight *request, int status, int64_t retr
         if (++c->failures > 1) /* put right once at once; then with a wait */
             unreachable(c, 0);
     } else if (problem_is(problem, "revoked") || (problem_is(problem, "unknown-device") && c->enrolled)) {
-        TRY(client_notice(c, 0, NOTICE_REVOKED));
-        c->stopped = true;
-        client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "revoked", notice_text(NOTICE_REVOKED), -1);
+        TRY(shut_out(c));
+        return account_reply(c, request, 0, -1, SPAN_NONE); /* as good as no answer */
     } else {
-        c->failures = 0;
-        c->retry_at_ms = 0;
-        set_online(c, true);
+        TRY(let_in(c));
     }
-    return account_reply(c, request, status, retry_after_s, body);
+    TRY(account_reply(c, request, status, retry_after_s, body));
+    return request->kind == REQUEST_ROSTER && status == 200 ? check_own_revocation(c) : OK;
 }
 
 err client_http_reply(client *c, effects *fx, uint64_t id, int status, int64_t retry_after_s, span body) {

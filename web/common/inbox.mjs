@@ -44,8 +44,8 @@ export class Inbox extends Model {
         this.changed();
       }),
       client.on('account', (event) => {
-        if (event.code !== 'revoked') return;
-        this.revoked = true;
+        if (event.code !== 'revoked' && event.code !== 'enrolled') return;
+        this.revoked = event.code === 'revoked'; // or the relay had said so falsely
         this.changed();
       }),
     ];
