@@ -392,6 +392,59 @@ static void removed_and_added_again(void **state) {
     forget_clinic(&k);
 }
 
+/* What a patient says of a text, by its id. */
+static void receipt(clinic *k, size_t from, uint8_t receipt_state, const uint8_t *id) {
+    person *p = &k->patients[from];
+    content_id one;
+    content o = {.version = CONTENT_VERSION, .kind = CONTENT_RECEIPT, .receipt_state = receipt_state, .sent_ms = 1};
+    span encoded, message;
+    memcpy(one.b, id, sizeof one.b);
+    o.receipts.p = &one;
+    o.receipts.n = 1;
+    o.counter = ++p->counter;
+    memcpy(o.previous, p->previous, sizeof o.previous);
+    assert_ok(WIRE_ENCODE(&heap, wire_content, &o, &encoded));
+    sha256(encoded, p->previous);
+    assert_ok(group_protect(p->group, encoded, SPAN_NONE, &heap, &message));
+    assert_ok(inbox(&k->w, event_json(&k->w, "message", k->groups[from], p, message)));
+}
+
+static message_state state_of_text(clinic *k, const uint8_t *id) {
+    message_view v;
+    begin(&k->w);
+    assert_ok(client_message(k->w.c, &k->w.arena, span_of(id, MESSAGE_ID_SIZE), &v));
+    assert_ok(finish(&k->w, OK));
+    return v.state;
+}
+
+/* Nobody can say that another patient read something, or have it sent again. */
+static void a_receipt_counts_within_its_conversation(void **state) {
+    clinic k;
+    uint8_t id[MESSAGE_ID_SIZE];
+    make_clinic(&k, 0);
+    new_roster(&k, 0);
+    make_conversation(&k, 0, NULL);
+    make_conversation(&k, 1, NULL);
+    begin(&k.w);
+    assert_ok(finish(&k.w, client_message_send(k.w.c, &k.w.fx, 1, span_text("for one"), id)));
+    settle(&k);
+    assert_int_equal(state_of_text(&k, id), MESSAGE_SENT);
+    receipt(&k, 1, MESSAGE_DELIVERED, id);
+    receipt(&k, 1, MESSAGE_READ, id);
+    assert_int_equal(state_of_text(&k, id), MESSAGE_SENT);
+    receipt(&k, 1, MESSAGE_FAILED, id);
+    assert_null(find(&k.w, "POST", "/messages"));
+    receipt(&k, 0, MESSAGE_FAILED, id);
+    assert_non_null(find(&k.w, "POST", "/messages"));
+    settle(&k);
+    receipt(&k, 0, MESSAGE_DELIVERED, id);
+    assert_int_equal(state_of_text(&k, id), MESSAGE_DELIVERED);
+    receipt(&k, 0, MESSAGE_READ, id);
+    assert_int_equal(state_of_text(&k, id), MESSAGE_READ);
+    assert_told_nothing(&k.w);
+    forget_clinic(&k);
+}
+
 static int64_t rows_written(clinic *k) {
     query q;
     int64_t rows = 0;
@@ -445,9 +498,13 @@ static void a_text_costs_the_same_among_many(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(more_devices_than_one_claim_holds), cmocka_unit_test(the_absent_do_not_hold_up_the_others),
-        cmocka_unit_test(a_patient_makes_it_with_the_first), cmocka_unit_test(a_device_that_never_publishes),
-        cmocka_unit_test(conversations_take_turns),          cmocka_unit_test(removed_and_added_again),
+        cmocka_unit_test(more_devices_than_one_claim_holds),
+        cmocka_unit_test(the_absent_do_not_hold_up_the_others),
+        cmocka_unit_test(a_patient_makes_it_with_the_first),
+        cmocka_unit_test(a_device_that_never_publishes),
+        cmocka_unit_test(conversations_take_turns),
+        cmocka_unit_test(removed_and_added_again),
+        cmocka_unit_test(a_receipt_counts_within_its_conversation),
         cmocka_unit_test(a_text_costs_the_same_among_many),
     };
     world_init();
