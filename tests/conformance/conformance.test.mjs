@@ -95,7 +95,7 @@ test('sotto-relay, closed to new clinics', { skip: existsSync(RELAY) ? false : '
   await runSuite(open.url, { clinicSeed, only: /^$/ });
   await open.stop();
   const { url } = await startRelay(t, { ...NO_RATES, clinics: 'closed' }, data);
-  const report = await runSuite(url, { clinicSeed, only: /^(server|roster):/ });
+  const report = await runSuite(url, { clinicSeed, only: /^(server|roster|inbox):/ });
   await show(t, report);
   assert.ok(report.results.some((r) => r.name === 'closed to new clinics, it says so' && r.state === 'passed'));
 });

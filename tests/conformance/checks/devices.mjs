@@ -88,19 +88,27 @@ check("the root's new certificate replaces the old, and its rights count at once
 });
 
 check('what has expired ends: devices and invitations', async (c) => {
-  // Both are good for two seconds at most, and the server's clock may be ahead of ours: it is its answer that counts.
-  const { now } = c.expect(await c.session.once({ method: 'GET', path: '/.well-known/sotto', headers: {} }), 200);
-  const soon = Math.floor(now / 1000) + 2;
-  const device = await c.clinic.enrolStaff(RIGHT.message, { notAfter: soon });
-  const invite = c.clinic.invite(c.staff, { notAfter: soon });
-  c.expect(await invite.register(c.staff), 201);
-  c.expect(await device.inbox(0), 200);
-  await sleep(3200);
-  c.expect(await device.inbox(0), 403, 'bad-certificate');
-  c.expect(await invite.read(), 410, 'invitation-gone');
-  c.expect(await invite.device({ notBefore: soon }).enrol(), 410, 'invitation-gone');
-  const listed = c.expect(await c.staff.ask('GET', '/v1/invitations'), 200).invitations;
-  assert.equal(listed.find((/** @type {any} */ i) => i.invitation === invite.id).state, 'expired');
+  // Short, and longer where rates hold us up. The server's clock may not be ours: it is its time that counts.
+  for (const seconds of [2, 30, 90]) {
+    const { now } = c.expect(await c.session.ask(() => ({ method: 'GET', path: '/.well-known/sotto', headers: {} })), 200);
+    const soon = Math.floor(now / 1000) + seconds;
+    const until = Date.now() + seconds * 1000;
+    const device = c.clinic.staff({ rights: RIGHT.message, notAfter: soon });
+    const invite = c.clinic.invite(c.staff, { notAfter: soon });
+    await device.enrol();
+    const registered = await invite.register(c.staff);
+    const served = await device.inbox(0);
+    if (Date.now() > until && seconds < 90) continue;
+    c.expect(registered, 201);
+    c.expect(served, 200);
+    await sleep(until - Date.now() + 1200);
+    c.expect(await device.inbox(0), 403, 'bad-certificate');
+    c.expect(await invite.read(), 410, 'invitation-gone');
+    c.expect(await invite.device({ notBefore: soon }).enrol(), 410, 'invitation-gone');
+    const listed = c.expect(await c.staff.ask('GET', '/v1/invitations'), 200).invitations;
+    assert.equal(listed.find((/** @type {any} */ i) => i.invitation === invite.id).state, 'expired');
+    return;
+  }
 });
 
 check('a revoked device is refused at once and for good', async (c) => {
