@@ -280,7 +280,8 @@ typedef struct node_record {
     uint8_t hash[HASH_MAX];
     bool present;
     tree_node node;
-    span leaf; /* writing: a leaf's encoding, used as it is */
+    span leaf;  /* a leaf's encoding, used as it is when writing, and left undecoded when reading a record */
+    bool alone; /* reading: a record by itself, whose rest the leaf is */
 } node_record;
 
 static void wire_node_record(wire *w, node_record *o) {
@@ -288,11 +289,16 @@ static void wire_node_record(wire *w, node_record *o) {
     wire_bool(w, &o->present);
     if (!o->present)
         return;
-    if (!wire_reading(w) && o->node.type == NODE_LEAF) {
-        wire_u8(w, &o->node.type);
-        wire_rest(w, &o->leaf);
-    } else {
-        wire_tree_node(w, &o->node);
+    wire_u8(w, &o->node.type);
+    switch (o->node.type) {
+    case NODE_LEAF:
+        if (o->alone || !wire_reading(w))
+            wire_rest(w, &o->leaf);
+        else
+            wire_leaf_node(w, &o->node.leaf);
+        break;
+    case NODE_PARENT: wire_parent_node(w, &o->node.parent); break;
+    default: wire_fail(w, ERR_MALFORMED);
     }
 }
 
@@ -301,7 +307,7 @@ static err record_content(const node_record *record, arena *a, tree_node **out) 
     if (!record->present)
         return OK;
     if (record->node.type == NODE_LEAF)
-        return tree_node_new_leaf(record->node.leaf.encoded, a, out);
+        return tree_node_new_leaf(record->alone ? record->leaf : record->node.leaf.encoded, a, out);
     return new_parent(record->node.parent.encryption_key, record->node.parent.parent_hash,
                       &record->node.parent.unmerged_leaves, out);
 }
@@ -312,14 +318,15 @@ static err slot_load(ratchet_tree *t, uint32_t node, span value, arena *a) {
     node_record *record = ARENA_NEW(a, node_record);
     if (record == NULL)
         return ERR_ARENA;
+    record->alone = true;
     err e = WIRE_DECODE(value, a, wire_node_record, record);
     bool fits = e == OK && record->hash_size == t->suite->hash_size &&
                 (!record->present || (record->node.type == NODE_LEAF) == tree_is_leaf(node));
-    if (e != ERR_ARENA && !fits)
-        e = ERR_STORE_CORRUPT;
     tree_node *content = NULL;
-    if (e == OK)
+    if (fits)
         e = record_content(record, a, &content);
+    if (!fits || e != OK)
+        e = e == ERR_ARENA || e == ERR_NO_MEMORY ? e : ERR_STORE_CORRUPT;
     if (e == OK) {
         slot_set(s, content);
         memcpy(s->hash, record->hash, t->suite->hash_size);
