@@ -233,13 +233,14 @@ $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
 
 $$(filter-out $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o $$($(1)_SUPPORT_OBJ) build/$(1)/libsotto.a build/$(1)/libthird.a
 	@mkdir -p $$(@D)
-	$$(call run,LINK) $(2) $$(LINK_EXTRA) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka -lm -pthread
+	$$(call run,LINK) $(2) $$(LINK_EXTRA) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka -lm -pthread $$(LINK_LIBS)
 
 build/$(1)/server/logic.o: $$(filter-out %/main.o %/http_front.o,$$(patsubst %.c,build/$(1)/%.o,$$(filter server/%,$$(RELAY_SRC))))
 	@ld -r -o $$@.all $$^ && objcopy $$(addprefix --keep-global-symbol=,$$(RELAY_NAMES)) $$@.all $$@ && rm -f $$@.all
 
 $(3)/mls_fault $(3)/client_fault: LINK_EXTRA = $$(FAULT_WRAPS)
 $(3)/client_fault: build/$(1)/server/logic.o
+$(3)/client_fault: LINK_LIBS = -lpq
 
 .PRECIOUS: build/$(1)/tests/%.o
 -include $$(UNIT_SRC:%.c=build/$(1)/%.d) $$($(1)_SUPPORT_OBJ:.o=.d)
