@@ -21,6 +21,8 @@ PORT ?= 8080
 HOST ?= 127.0.0.1
 DATA ?= build/data
 SECONDS ?= 60
+STEPS ?= 10000
+SEED ?= 1
 VECTORS ?= ../shared/vectors
 CC_NATIVE ?= gcc
 CC_CLANG ?= clang
@@ -340,6 +342,13 @@ $(CTCHECK_BIN): $(CTCHECK_SRC:%.c=build/native/%.o) $(native_SUPPORT_OBJ) build/
 	  -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lm -pthread
 -include $(CTCHECK_SRC:%.c=build/native/%.d)
 
+# Members of groups for live sessions with another implementation: tests/interop/README.md.
+build/tests/interop.wasm: build/wasm/tests/interop/member.o build/wasm/tests/unit/support/memory_records.o \
+  build/wasm/libsotto.a build/wasm/libthird.a build/wasm/runtime.o build/wasm/sodium_runtime.o
+	@mkdir -p $(@D)
+	$(call link_wasm)
+-include build/wasm/tests/interop/member.d build/wasm/tests/unit/support/memory_records.d
+
 # What `make bench` measures inside the core: natively, and in wasm together with all that the module has.
 build/tests/bench build/tests/groups: build/tests/%: build/native/tests/bench/%.o build/native/tests/bench/%_main.o \
   build/native/tests/bench/party.o $(native_SUPPORT_OBJ) build/native/libsotto.a build/native/libthird.a
@@ -373,7 +382,7 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan ctcheck vectors node postgres e2e lint format fuzz bench conformance dist clean
+.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres e2e lint format fuzz bench conformance dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -391,12 +400,13 @@ web: build/web/.built ## the pages, bundled and compressed, in build/web
 UNIT_BIN := $(native_UNIT)
 ASAN_BIN := $(asan_UNIT) $(REPLAY_BIN)
 VECTORS_BIN := $(if $(VECTORS_SRC),build/tests/vectors build/tests/vectors.wasm)
+INTEROP_NEEDS := build/tests/interop.wasm
 NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm build/tests/key_life.wasm build/types/glue/node.d.mts
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
 
-test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
-	$(TEST_RUN) lint unit asan ctcheck vectors node conformance postgres e2e
+test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(INTEROP_NEEDS) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
+	$(TEST_RUN) lint unit asan ctcheck vectors interop node conformance postgres e2e
 
 check: $(STAMPS)/test-packages $(UNIT_BIN) $(NODE_NEEDS) ## the fast ones: C and Node
 	$(TEST_RUN) unit node conformance
@@ -412,6 +422,9 @@ ctcheck: $(CTCHECK_BIN) ## no branch or index on a secret: valgrind, secrets mar
 
 vectors: $(VECTORS_BIN) ## the official MLS vectors, native and in wasm (VECTORS=dir)
 	$(TEST_RUN) vectors
+
+interop: $(INTEROP_NEEDS) $(STAMPS)/npm ## long random sessions with ts-mls (STEPS= of them in all, first SEED=)
+	@node tests/interop/long.mjs $(STEPS) $(SEED)
 
 node: $(NODE_NEEDS)
 	$(TEST_RUN) node

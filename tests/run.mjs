@@ -91,6 +91,7 @@ const suites = {
       command: [process.execPath, 'tests/ctcheck/run.mjs', join('build/tests', name)],
     })),
   vectors: ({ vectors }) => [{ name: 'vectors', command: [process.execPath, 'tests/vectors/run.mjs', vectors] }],
+  interop: () => nodePrograms('tests/interop'),
   node: () => nodePrograms('tests/node'),
   // The relay's own tests again, over the other database.
   postgres: () =>
