@@ -107,7 +107,7 @@ export class Session {
   /** What went through the group's commits. @type {Record<string, number>} */
   contents = {};
   steps = 0;
-  /** How often ts-mls took in a message with a flipped bit that our members refused. */
+  /** How often ts-mls took in an altered message that our members refused. */
   lenient = 0;
   #names = 0;
 
@@ -214,8 +214,10 @@ export class Session {
     return this.members.filter((other) => other !== m);
   }
 
-  /** @param {Uint8Array} message */
-  #flipped(message) {
+  /** A bit flipped; now and then cut off or lengthened. @param {Uint8Array} message */
+  #alter(message) {
+    if (this.random.chance(0.1)) return message.slice(0, this.random.below(message.length));
+    if (this.random.chance(0.1)) return Uint8Array.of(...message, this.random.below(256));
     const copy = Uint8Array.from(message);
     copy[this.random.below(copy.length)] ^= 1 << this.random.below(8);
     return copy;
@@ -223,7 +225,7 @@ export class Session {
 
   /** All must refuse it and be as they were. @param {Member[]} readers @param {Uint8Array} message */
   async #refused(readers, message) {
-    const altered = this.#flipped(message);
+    const altered = this.#alter(message);
     for (const m of readers) {
       const before = await m.fingerprint();
       const state = m instanceof TsMember ? m.current : undefined;
@@ -251,6 +253,18 @@ export class Session {
       return;
     }
     throw this.#diverged(`${m.name} took in ${what}`);
+  }
+
+  /** Only ours is held to it. @param {Member} m @param {string} what @param {() => Promise<unknown>} joining */
+  async #joinRefused(m, what, joining) {
+    if (m instanceof TsMember) return;
+    try {
+      await joining();
+    } catch (error) {
+      if (error instanceof CoreError) return;
+      throw error;
+    }
+    throw this.#diverged(`${m.name} joined by an altered ${what}`);
   }
 
   /** After every change of epoch. */
@@ -366,6 +380,11 @@ export class Session {
       const { welcome } = made;
       if (welcome === undefined) throw this.#diverged(`${by.name} made no Welcome`);
       const tree = treeApart ? await this.#must(`the tree from ${by.name}`, () => by.tree()) : undefined;
+      // For one alone: in a Welcome for many, what is for the others could be anything.
+      if (joiners.length === 1 && random.chance(0.3)) {
+        await this.#joinRefused(joiners[0], 'Welcome', () => joiners[0].join(this.#alter(welcome), { tree }));
+        if (tree) await this.#joinRefused(joiners[0], 'tree', () => joiners[0].join(welcome, { tree: this.#alter(tree) }));
+      }
       for (const m of joiners) await this.#must(`${m.name} joins by the Welcome of ${by.name}${treeApart ? ', tree apart' : ''}`, () => m.join(welcome, { tree }));
     }
     await this.#agree();
@@ -652,6 +671,9 @@ export class Session {
     // PSKs in an external commit: only ours can (ts-mls has no argument for them).
     const psks = joiner instanceof OurMember && random.chance(0.3) ? [{ external: this.pskPool[0].id }] : [];
     this.#count(`external commits by ${joiner.kind}${resync ? ', resync' : ''}`);
+    if (random.chance(0.3)) {
+      await this.#joinRefused(joiner, 'GroupInfo', () => joiner.joinExternal(this.#alter(groupInfo), { tree, resync, psks }));
+    }
     const commit = await this.#must(`${joiner.name} joins`, () => joiner.joinExternal(groupInfo, { tree, resync, psks }));
     if (random.chance(0.2)) await this.#refused(this.members.filter((m) => m !== lost), commit);
     for (const m of random.shuffled(this.members)) if (m !== lost) await this.#follow(m, commit, false);
