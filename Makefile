@@ -180,8 +180,10 @@ $(eval $(call build,wasm,$$(WASM_CC),$$(WASM_CC) $$(CLANG_SHADOW),$$(SODIUM_WASM
 RELAY_THIRD_OBJ := $(native_SODIUM_OBJ) $(patsubst %,build/native/third/sodium/%.o,$(SODIUM_RANDOM_FILES)) \
   build/native/third/sqlite3_unix.o build/native/third/cJSON.o
 RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
-RELAY_INCLUDES = $(shell pkg-config --cflags libpq)
-RELAY_LIBS = $(shell pkg-config --libs libwebsockets libcrypto libpq) -lm
+RELAY_INCLUDES = $(shell pkg-config --cflags libpq) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
+# What knows HTTP, and the program itself: tests of the logic go without.
+RELAY_FRONT := %/main.o %/http_front.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/backup.o
+RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcrypto libpq) -lm
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -229,7 +231,7 @@ build/$(1)/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 
 # Tests of the relay's logic link the relay without its front, and nothing of the client.
 $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
-  $$(filter-out %/main.o %/http_front.o,$$(RELAY_SRC:%.c=build/$(1)/%.o)) build/native/librelaythird.a
+  $$(filter-out $$(RELAY_FRONT),$$(RELAY_SRC:%.c=build/$(1)/%.o)) build/native/librelaythird.a
 	@mkdir -p $$(@D)
 	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lpq -lm
 
@@ -237,7 +239,7 @@ $$(filter-out $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.
 	@mkdir -p $$(@D)
 	$$(call run,LINK) $(2) $$(LINK_EXTRA) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group -lcmocka -lm -pthread $$(LINK_LIBS)
 
-build/$(1)/server/logic.o: $$(filter-out %/main.o %/http_front.o,$$(patsubst %.c,build/$(1)/%.o,$$(filter server/%,$$(RELAY_SRC))))
+build/$(1)/server/logic.o: $$(filter-out $$(RELAY_FRONT),$$(patsubst %.c,build/$(1)/%.o,$$(filter server/%,$$(RELAY_SRC))))
 	@ld -r -o $$@.all $$^ && objcopy $$(addprefix --keep-global-symbol=,$$(RELAY_NAMES)) $$@.all $$@ && rm -f $$@.all
 
 $(3)/mls_fault $(3)/client_fault: LINK_EXTRA = $$(FAULT_WRAPS)

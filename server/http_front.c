@@ -5,26 +5,31 @@
 
 #include "http_front.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
+#include "http_address.h"
+#include "http_ops.h"
+#include "http_tls.h"
 #include "limits.h"
 #include "log.h"
+#include "metrics.h"
 #include "problem.h"
 #include "waits.h"
 
 #define CHUNK_SIZE (32 * 1024)
-#define HEAD_SIZE 4096 /* of an answer; ours need 1 KiB */
+#define DESCRIPTORS_OWN 64 /* not for clients: listeners, database, log, files of pages */
+#define HEAD_SIZE 4096     /* of an answer; ours need 1 KiB */
 #define TICK_MS 250
 #define TIDY_MS 10000
 #define HEAR_MS 1000
 #define SUMMARY_MS 60000
-#define ADDRESS_BUCKETS 4096
+#define READY_MS 1000 /* how old the answer of /readyz may be */
 
 typedef enum conn_state {
     CONN_IDLE,      /* no request, or its headers are still coming */
@@ -36,12 +41,6 @@ typedef enum conn_state {
     CONN_DEAD       /* the library is told to close it */
 } conn_state;
 
-typedef struct address_count {
-    uint8_t address[16];
-    unsigned n;
-    struct address_count *next;
-} address_count;
-
 typedef struct front front;
 typedef struct conn {
     struct lws *wsi;
@@ -51,7 +50,8 @@ typedef struct conn {
     int64_t deadline_ms;
     bool close_after, head_only, head_sent, counted;
     waiter waiter;
-    address_count *address;
+    uint8_t peer[ADDRESS_SIZE]; /* request.address is that of the client, whom a proxy may have named */
+    const char *call;           /* for the metrics: its route, or a word of the front's */
 
     char *texts; /* the strings that `request` looks into */
     request request;
@@ -73,78 +73,34 @@ typedef struct conn {
 } conn;
 
 struct front {
-    relay *relay;
+    relay *relay; /* from front_serve on */
     const front_options *options;
     struct lws_context *context;
     static_files *files;
     conn *all, *queue, **queue_end;
     size_t connections, queued, connections_max;
     waits waits;
-    address_count *addresses[ADDRESS_BUCKETS];
+    address_counts addresses;
     lws_sorted_usec_list_t tick;
     int64_t drain_ms; /* 0: serving */
     int64_t tidy_ms, summary_ms;
     uint64_t answers[6], batches, batched;
+    metrics metrics;
+    ops_source ops;
+    tls_identity *tls; /* NULL: plain HTTP */
+    int64_t started_ms, ready_ms;
+    bool ready;
     bool stopped;
     struct lws *others; /* watches relay_descriptor; NULL: to be watched anew */
     int64_t hear_ms;
 };
 
-static volatile sig_atomic_t stop_asked;
+static volatile sig_atomic_t stop_asked, reload_asked;
 static void on_signal(int number) {
-    (void)number;
-    stop_asked = 1;
-}
-
-/* ---- addresses */
-
-static bool address_of(int fd, uint8_t out[16]) {
-    struct sockaddr_storage a;
-    socklen_t n = sizeof a;
-    memset(out, 0, 16);
-    if (getpeername(fd, (struct sockaddr *)&a, &n) != 0)
-        return false;
-    if (a.ss_family == AF_INET6) {
-        memcpy(out, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
-    } else if (a.ss_family == AF_INET) {
-        out[10] = out[11] = 0xff;
-        memcpy(out + 12, &((struct sockaddr_in *)&a)->sin_addr, 4);
-    }
-    /* Whoever has an IPv6 network has 2^64 addresses of it: rates go by network. */
-    static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff};
-    if (memcmp(out, MAPPED, sizeof MAPPED) != 0)
-        memset(out + 8, 0, 8);
-    return true;
-}
-
-static address_count **address_find(front *f, const uint8_t address[16]) {
-    uint32_t h = 2166136261u;
-    for (int i = 0; i < 16; i++)
-        h = (h ^ address[i]) * 16777619u;
-    address_count **p = &f->addresses[h % ADDRESS_BUCKETS];
-    while (*p != NULL && memcmp((*p)->address, address, 16) != 0)
-        p = &(*p)->next;
-    return p;
-}
-
-static void address_take(front *f, conn *c) {
-    address_count **p = address_find(f, c->request.address);
-    if (*p == NULL) {
-        *p = calloc(1, sizeof **p);
-        if (*p == NULL)
-            return;
-        memcpy((*p)->address, c->request.address, 16);
-    }
-    (*p)->n++;
-    c->counted = true;
-}
-
-static void address_give(front *f, conn *c) {
-    address_count **p = address_find(f, c->request.address), *a = *p;
-    if (!c->counted || a == NULL || --a->n > 0)
-        return;
-    *p = a->next;
-    free(a);
+    if (number == SIGHUP)
+        reload_asked = 1;
+    else
+        stop_asked = 1;
 }
 
 /* ---- connections */
@@ -163,8 +119,10 @@ static void conn_new(front *f, struct lws *wsi) {
     c->link = &f->all;
     f->all = c;
     f->connections++;
-    (void)address_of(lws_get_socket_fd(wsi), c->request.address);
-    address_take(f, c);
+    (void)address_of_peer(lws_get_socket_fd(wsi), c->peer);
+    if (!proxies_have(&f->options->proxies, c->peer))
+        address_to_network(c->peer);
+    c->counted = addresses_add(&f->addresses, c->peer);
     lws_set_opaque_user_data(wsi, c);
 }
 
@@ -201,8 +159,6 @@ static void conn_reset(front *f, conn *c) {
     response_free(&c->response);
     static_release(c->content);
     text_free(&c->stream);
-    uint8_t address[16];
-    memcpy(address, c->request.address, sizeof address);
     c->texts = NULL;
     c->body = NULL;
     c->body_size = c->body_expected = c->sent = 0;
@@ -212,13 +168,13 @@ static void conn_reset(front *f, conn *c) {
     c->encoding = ENCODING_NONE;
     c->location[0] = 0;
     c->request = (request){0};
-    memcpy(c->request.address, address, sizeof address);
     c->state = CONN_IDLE;
 }
 
 static void conn_free(front *f, conn *c) {
     conn_reset(f, c);
-    address_give(f, c);
+    if (c->counted)
+        addresses_take_off(&f->addresses, c->peer);
     *c->link = c->next;
     if (c->next != NULL)
         c->next->link = c->link;
@@ -365,6 +321,18 @@ static bool content_length(struct lws *wsi, size_t *n) {
     return true;
 }
 
+/* Whose rates the request is under. */
+static void find_client(front *f, conn *c) {
+    char value[HEADERS_MAX];
+    memcpy(c->request.address, c->peer, sizeof c->peer);
+    if (f->options->proxies.n > 0 && proxies_have(&f->options->proxies, c->peer)) {
+        int n = lws_hdr_copy(c->wsi, value, sizeof value, WSI_TOKEN_X_FORWARDED_FOR);
+        if (n <= 0 || !address_forwarded(span_of(value, (size_t)n), c->request.address))
+            memcpy(c->request.address, c->peer, sizeof c->peer);
+    }
+    address_to_network(c->request.address);
+}
+
 /* Copies what the relay wants to know out of the library's tables. False: something is too long or not in its form. */
 static bool read_head(conn *c, const char *path, size_t path_size) {
     struct lws *wsi = c->wsi;
@@ -467,7 +435,7 @@ static size_t answer_size(const conn *c) {
 }
 
 /* Writes the head into memory; 0 when it does not fit. */
-static size_t write_head(conn *c, unsigned char *start, size_t room) {
+static size_t write_head(const front *f, conn *c, unsigned char *start, size_t room) {
     const response *rs = &c->response;
     char number[24];
     head h = {.wsi = c->wsi, .p = start, .end = start + room};
@@ -483,6 +451,8 @@ static size_t write_head(conn *c, unsigned char *start, size_t room) {
     } else {
         head_put_list(&h, API_HEADERS);
     }
+    if (f->tls != NULL)
+        head_put(&h, "strict-transport-security:", "max-age=31536000");
     if (c->location[0] != 0)
         head_put(&h, "location:", c->location);
     if (rs->type != NULL)
@@ -502,6 +472,15 @@ static size_t write_head(conn *c, unsigned char *start, size_t room) {
     return (size_t)(h.p - start);
 }
 
+static void count_answer(front *f, const conn *c) {
+    static const char *const METHODS[] = {[METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
+                                          [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_OTHER] = "other"};
+    if (c->response.status < 100)
+        return;
+    f->answers[c->response.status / 100]++;
+    metrics_answered(&f->metrics, METHODS[c->request.method], c->call, c->response.status);
+}
+
 /* Writes what fits into one chunk; the library keeps what the socket does not take at once. */
 static int write_chunk(front *f, conn *c) {
     static unsigned char buffer[LWS_PRE + HEAD_SIZE + CHUNK_SIZE];
@@ -509,7 +488,7 @@ static int write_chunk(front *f, conn *c) {
     size_t n = 0;
     bool stream = c->state == CONN_STREAMING;
     if (!c->head_sent) {
-        n = write_head(c, start, HEAD_SIZE);
+        n = write_head(f, c, start, HEAD_SIZE);
         if (n == 0)
             return -1;
         c->head_sent = true;
@@ -538,8 +517,7 @@ static int write_chunk(front *f, conn *c) {
         c->sent = 0;
         return 0;
     }
-    if (c->response.status >= 100)
-        f->answers[c->response.status / 100]++;
+    count_answer(f, c);
     bool closes = c->close_after || f->drain_ms != 0;
     conn_reset(f, c);
     c->deadline_ms = clock_now_ms() + KEEP_ALIVE_S * 1000;
@@ -588,6 +566,7 @@ static void park(front *f, conn *c) {
         c->deadline_ms = now + c->waiter.wait.seconds * 1000;
     } else {
         c->state = CONN_STREAMING;
+        count_answer(f, c);
         c->deadline_ms = c->stream_end_ms = now + SSE_LIFE_S * 1000;
         c->comment_ms = now + SSE_COMMENT_S * 1000;
         c->stream_woken = true;
@@ -649,11 +628,15 @@ static void run_batch(front *f) {
         unqueue(f, batch[n++]);
     }
     bool stored = relay_batch_begin(f->relay, now);
+    lws_usec_t commit_us = 0;
     if (stored) {
         for (size_t i = 0; i < n; i++)
             relay_handle(f->relay, &batch[i]->request, &batch[i]->response);
+        lws_usec_t from = lws_now_usecs();
         stored = relay_batch_end(f->relay);
+        commit_us = lws_now_usecs() - from;
     }
+    metrics_batch(&f->metrics, n, stored, commit_us);
     f->batches++;
     f->batched += n;
     if (!stored)
@@ -676,6 +659,28 @@ static bool is_api(span path) {
     return (path.n >= 4 && memcmp(path.p, "/v1/", 4) == 0) || span_equal(path, span_text("/.well-known/sotto"));
 }
 
+/* For whoever starts and watches the relay: it lives; it can store. Unsigned, outside the protocol's calls. */
+static bool serve_probe(front *f, conn *c) {
+    int64_t now = clock_now_ms();
+    bool health = span_equal(c->request.path, span_text("/healthz"));
+    if (!health && !span_equal(c->request.path, span_text("/readyz")))
+        return false;
+    c->call = health ? "/healthz" : "/readyz";
+    if (!health && (now - f->ready_ms >= READY_MS || now < f->ready_ms)) {
+        f->ready = relay_ready(f->relay, now);
+        f->ready_ms = now;
+    }
+    if (!health && !f->ready) {
+        refuse(c, PROBLEM_UNAVAILABLE, "the database takes nothing now", NULL, 0, false);
+        return true;
+    }
+    text body = {0};
+    text_put(&body, "ok\n");
+    c->response = (response){.status = 200, .type = "text/plain", .body = body.p, .body_size = body.n};
+    begin_writing(c);
+    return true;
+}
+
 /* The headers are there. */
 static int on_head(front *f, conn *c, const char *path, size_t path_size) {
     if (c->state != CONN_IDLE)
@@ -684,6 +689,8 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
     http_method method = method_of(c->wsi);
     bool clear = content_length(c->wsi, &n), head_read = clear && read_head(c, path, path_size);
     c->request.method = method;
+    find_client(f, c);
+    c->call = "other";
     lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
     c->head_only = method == METHOD_HEAD;
     if (!clear) {
@@ -700,12 +707,17 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
     }
     if (!is_api(c->request.path)) {
         c->close_after = n > 0;
-        if (method == METHOD_GET || method == METHOD_HEAD)
-            serve_file(f, c);
-        else
+        if (method != METHOD_GET && method != METHOD_HEAD) {
             refuse(c, PROBLEM_NOT_FOUND, "there is no such call", NULL, 0, true);
+        } else if (!serve_probe(f, c)) {
+            c->call = "page";
+            serve_file(f, c);
+        }
         return 0;
     }
+    const char *call = relay_call_of(&c->request);
+    if (call != NULL)
+        c->call = call;
     /* Content is read where the library expects some; with other methods it would be taken for the next request. */
     bool has_content = n > 0 && (method == METHOD_POST || method == METHOD_PUT);
     if (n > 0 && !has_content) {
@@ -769,16 +781,29 @@ static int on_writable(front *f, conn *c) {
     }
 }
 
-static bool may_connect(front *f, int fd) {
-    uint8_t address[16];
-    if (f->drain_ms != 0 || f->connections >= f->connections_max || !address_of(fd, address))
+static bool may_connect(const front *f, int fd) {
+    uint8_t peer[ADDRESS_SIZE];
+    if (f->drain_ms != 0 || f->connections >= f->connections_max || !address_of_peer(fd, peer))
         return false;
-    address_count *a = *address_find(f, address);
-    return a == NULL || f->options->connections_an_address == 0 || a->n < f->options->connections_an_address;
+    if (f->options->connections_an_address == 0 || proxies_have(&f->options->proxies, peer))
+        return true;
+    address_to_network(peer);
+    return addresses_count(&f->addresses, peer) < f->options->connections_an_address;
+}
+
+/* One who is not taken in is told so as far as that goes without waiting for him. */
+static int on_connect(front *f, int fd) {
+    static const char BUSY[] = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+                               "content-length: 0\r\n\r\n";
+    if (may_connect(f, fd))
+        return 0;
+    f->metrics.connections_refused++;
+    if (f->tls == NULL)
+        (void)!send(fd, BUSY, sizeof BUSY - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return 1;
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n) {
-    (void)user;
     struct lws_context *context = lws_get_context(wsi);
     front *f = context != NULL ? lws_context_user(context) : NULL;
     conn *c;
@@ -787,7 +812,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
         if (wsi == f->others)
             hear_others(f);
         return wsi == f->others ? 0 : -1; /* of a connection that broke */
-    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: return may_connect(f, (int)(intptr_t)in) ? 0 : 1;
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: return on_connect(f, (int)(intptr_t)in);
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: tls_use(f->tls, user); return 0;
     case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED: conn_new(f, wsi); return 0;
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: /* no WebSockets */
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return -1;
@@ -858,6 +884,11 @@ static void on_tick(lws_sorted_usec_list_t *list) {
         f->drain_ms = now + DRAIN_S * 1000;
         log_line(LOG_INFO, "event=draining connections=%zu", f->connections);
     }
+    if (reload_asked) {
+        reload_asked = 0;
+        if (f->tls != NULL)
+            tls_reload(f->tls);
+    }
     for (conn *c = f->all, *next; c != NULL; c = next) {
         next = c->next;
         tick_conn(f, c, now);
@@ -880,15 +911,36 @@ static void on_tick(lws_sorted_usec_list_t *list) {
     lws_sul_schedule(f->context, 0, &f->tick, on_tick, TICK_MS * LWS_US_PER_MS);
 }
 
+/* ---- what the operator sees */
+
+static int64_t size_of(const char *file, const char *suffix) {
+    char path[PATH_MAX];
+    struct stat st;
+    if (snprintf(path, sizeof path, "%s%s", file, suffix) >= (int)sizeof path || stat(path, &st) != 0)
+        return 0;
+    return st.st_size;
+}
+
+static void write_metrics(void *ctx, text *out) {
+    const front *f = ctx;
+    const char *file = f->options->database_file;
+    metrics_now now = {.version = SOTTO_VERSION,
+                       .uptime_ms = clock_now_ms() - f->started_ms,
+                       .connections = (int64_t)f->connections,
+                       .waiting = (int64_t)f->waits.count,
+                       .ready = f->ready_ms != 0 ? f->ready : -1,
+                       .database_bytes = file != NULL ? size_of(file, "") + size_of(file, "-wal") : -1};
+    metrics_write(&f->metrics, &now, out);
+}
+
 /* ---- the loop */
 
 static err listen_on(front *f) {
     const front_options *o = f->options;
     struct lws_context_creation_info info = {0};
     lws_set_log_level(0, NULL); /* its lines hold addresses and paths */
-    bool everywhere = o->host[0] == 0 || strcmp(o->host, "0.0.0.0") == 0 || strcmp(o->host, "::") == 0;
+    listen_at(&info, o->host);
     info.port = o->port;
-    info.iface = everywhere ? NULL : strcmp(o->host, "localhost") == 0 ? "127.0.0.1" : o->host;
     info.protocols = PROTOCOLS;
     info.user = f;
     info.gid = (gid_t)-1;
@@ -898,31 +950,75 @@ static err listen_on(front *f) {
     info.timeout_secs = BODY_TIME_S;
     info.timeout_secs_ah_idle = HEADERS_TIME_S;
     info.keepalive_timeout = KEEP_ALIVE_S;
-    info.options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME;
+    info.options |= LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND | LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME;
+    if (f->tls != NULL) {
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+        info.ssl_cert_filepath = o->tls_certificate;
+        info.ssl_private_key_filepath = o->tls_key;
+        info.ssl_cipher_list = TLS_CIPHERS;
+        info.alpn = "http/1.1";
+    }
     f->context = lws_create_context(&info);
-    return f->context == NULL ? ERR_HOST : OK;
+    f->ops = (ops_source){.write = write_metrics, .ctx = f};
+    err e = f->context == NULL    ? ERR_HOST
+            : o->metrics_port < 0 ? OK
+                                  : ops_listen(f->context, o->metrics_host, o->metrics_port, &f->ops);
+    if (e == ERR_HOST)
+        log_line(LOG_ERROR, "event=start message=\"can't listen there\"");
+    return e;
 }
 
-err front_serve(relay *r, const front_options *options) {
+err front_open(const front_options *options, front **out) {
     front *f = calloc(1, sizeof *f);
+    *out = f;
     if (f == NULL)
         return ERR_NO_MEMORY;
-    f->relay = r;
     f->options = options;
     f->queue_end = &f->queue;
-    f->summary_ms = clock_now_ms() + SUMMARY_MS;
+    f->started_ms = clock_now_ms();
+    f->summary_ms = f->started_ms + SUMMARY_MS;
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    err e = options->static_folder != NULL ? static_open(options->static_folder, &f->files) : OK;
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit of file size is to the database like a full disk, and no end */
+    err e = options->tls_certificate != NULL ? tls_open(options->tls_certificate, options->tls_key, &f->tls) : OK;
     if (e == OK)
         e = listen_on(f);
+    if (e != OK) {
+        front_close(f);
+        *out = NULL;
+    }
+    return e;
+}
+
+void front_close(front *f) {
+    if (f == NULL)
+        return;
+    if (f->context != NULL) {
+        lws_sul_cancel(&f->tick);
+        lws_context_destroy(f->context);
+    }
+    static_close(f->files);
+    for (conn *c = f->all, *next; c != NULL; c = next) {
+        next = c->next;
+        conn_free(f, c);
+    }
+    tls_close(f->tls);
+    free(f);
+}
+
+err front_serve(front *f, relay *r) {
+    const front_options *options = f->options;
+    f->relay = r;
+    err e = options->static_folder != NULL ? static_open(options->static_folder, &f->files) : OK;
     if (e == OK) {
         /* Some descriptors are for the database, files and the library. */
-        int descriptors = lws_get_count_threads(f->context) > 0 ? (int)sysconf(_SC_OPEN_MAX) : 1024;
-        f->connections_max =
-            descriptors > CONNECTIONS_MAX + 64 ? CONNECTIONS_MAX : (size_t)(descriptors > 128 ? descriptors - 64 : 64);
+        int descriptors = (int)sysconf(_SC_OPEN_MAX);
+        f->connections_max = descriptors > CONNECTIONS_MAX + DESCRIPTORS_OWN ? CONNECTIONS_MAX
+                             : descriptors > 2 * DESCRIPTORS_OWN             ? (size_t)(descriptors - DESCRIPTORS_OWN)
+                                                                             : (size_t)(descriptors / 2);
         struct lws_vhost *vhost = lws_get_vhost_by_name(f->context, "default");
         log_line(LOG_INFO, "event=listening port=%d", vhost != NULL ? lws_get_vhost_listen_port(vhost) : options->port);
         on_tick(&f->tick);
@@ -940,15 +1036,5 @@ err front_serve(relay *r, const front_options *options) {
         while (f->queue != NULL)
             run_batch(f);
     }
-    if (f->context != NULL) {
-        lws_sul_cancel(&f->tick);
-        lws_context_destroy(f->context);
-    }
-    static_close(f->files);
-    for (conn *c = f->all, *next; c != NULL; c = next) {
-        next = c->next;
-        conn_free(f, c);
-    }
-    free(f);
     return e;
 }

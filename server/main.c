@@ -1,124 +1,54 @@
-/* main.c: the program sotto-relay: its options and its data directory. */
+/* main.c: the program sotto-relay: its commands and its data directory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backup.h"
 #include "db.h"
 #include "doctor.h"
-#include "http_front.h"
 #include "limits.h"
 #include "log.h"
-#include "relay.h"
+#include "options.h"
+#include "privileges.h"
 
-static const char USAGE[] =
-    "usage: sotto-relay serve DATABASE [options]   serve clinics\n"
-    "       sotto-relay doctor DATABASE            say what is in it, as JSON; also while a relay serves it\n"
-    "DATABASE is one of\n"
-    "  --data DIR           a directory of the relay's own (SQLite)\n"
-    "  --db postgres://…    a PostgreSQL server, 15 or newer; several relays may share it\n"
-    "\n"
-    "  --host ADDRESS       listen there (127.0.0.1; 0.0.0.0 for everywhere)\n"
-    "  --port N             listen there (8080; 0: any free one, see the line event=listening)\n"
-    "  --static DIR         serve the web pages in it\n"
-    "  --clinics open|closed  may anybody make a clinic here (open)\n"
-    "  --authority HOST[:PORT]  refuse requests for any other Host\n"
-    "  --rate-device N      requests a minute of a device (%d; 0: no limit)\n"
-    "  --rate-address N     requests a minute of an address (%d; 0: no limit)\n"
-    "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
-    "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
-    "  --log debug|info|warning|error  (info)\n";
-
-typedef struct options {
-    const char *data, *db; /* one of them */
-    relay_options relay;
-    front_options front;
-} options;
-
-static int usage(void) {
-    fprintf(stderr, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, CONNECTIONS_AN_ADDRESS_MAX);
-    return 2;
+static err database_path(const options *o, char out[PATH_MAX]) {
+    return snprintf(out, PATH_MAX, "%s/relay.db", o->data) < PATH_MAX ? OK : ERR_TOO_LARGE;
 }
 
-static bool number(const char *s, long max, long *out) {
-    char *end = NULL;
-    errno = 0;
-    long v = strtol(s, &end, 10);
-    if (errno != 0 || end == s || *end != 0 || v < 0 || v > max)
-        return false;
-    *out = v;
-    return true;
+/* The data directory, for its user only. */
+static err make_folder(const options *o, const account *a) {
+    if (o->data == NULL)
+        return OK;
+    bool made = mkdir(o->data, 0700) == 0;
+    if ((made || errno == EEXIST) && (!made || a == NULL || account_owns(a, o->data) == OK))
+        return OK;
+    log_line(LOG_ERROR, "event=start message=\"can't make the data directory: %s\"", strerror(errno));
+    return ERR_HOST;
 }
 
-static bool word(const char *s, const char *const *words, long *out) {
-    for (long i = 0; words[i] != NULL; i++) {
-        if (strcmp(s, words[i]) == 0) {
-            *out = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool option(options *o, const char *name, const char *value) {
-    static const char *const CLINICS[] = {"closed", "open", NULL}, *const LEVELS[] = {"debug", "info", "warning",
-                                                                                      "error", NULL};
-    long v = 0;
-    bool good = true;
-    if (strcmp(name, "--data") == 0)
-        o->data = value;
-    else if (strcmp(name, "--db") == 0)
-        o->db = value;
-    else if (strcmp(name, "--host") == 0)
-        o->front.host = value;
-    else if (strcmp(name, "--static") == 0)
-        o->front.static_folder = value;
-    else if (strcmp(name, "--authority") == 0)
-        o->relay.authority = value;
-    else if (strcmp(name, "--port") == 0 && (good = number(value, 65535, &v)))
-        o->front.port = (int)v;
-    else if (strcmp(name, "--clinics") == 0 && (good = word(value, CLINICS, &v)))
-        o->relay.clinics_open = v == 1;
-    else if (strcmp(name, "--rate-device") == 0 && (good = number(value, 10000000, &v)))
-        o->relay.rate_device = (uint32_t)v;
-    else if (strcmp(name, "--rate-address") == 0 && (good = number(value, 10000000, &v)))
-        o->relay.rate_address = (uint32_t)v;
-    else if (strcmp(name, "--rate-enrol") == 0 && (good = number(value, 10000000, &v)))
-        o->relay.rate_enrol = (uint32_t)v;
-    else if (strcmp(name, "--connections-address") == 0 && (good = number(value, 1000000, &v)))
-        o->front.connections_an_address = (unsigned)v;
-    else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
-        log_from((log_level)v);
-    else
-        good = false;
-    return good;
-}
-
-/* Readable by the relay's user only; one relay at a time. Returns the lock's descriptor, or -1. */
-static int take_folder(const char *folder) {
+/* One relay at a time. *fd is -1 where nothing needs a lock. */
+static err take_folder(const options *o, int *fd) {
     char path[PATH_MAX];
-    (void)umask(077);
-    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        log_line(LOG_ERROR, "event=start message=\"can't make the data directory: %s\"", strerror(errno));
-        return -1;
-    }
-    if (snprintf(path, sizeof path, "%s/lock", folder) >= (int)sizeof path)
-        return -1;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        log_line(LOG_ERROR, "event=start message=\"can't lock the data directory: %s\"",
-                 fd >= 0 ? "another relay serves it" : strerror(errno));
-        if (fd >= 0)
-            (void)close(fd);
-        return -1;
-    }
-    return fd;
+    *fd = -1;
+    if (o->data == NULL)
+        return OK;
+    if (snprintf(path, sizeof path, "%s/lock", o->data) >= (int)sizeof path)
+        return ERR_TOO_LARGE;
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return OK;
+    log_line(LOG_ERROR, "event=start message=\"can't lock the data directory: %s\"",
+             *fd >= 0 ? "another relay serves it" : strerror(errno));
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+    return ERR_HOST;
 }
 
 static void raise_descriptor_limit(void) {
@@ -133,62 +63,131 @@ static err open_database(const options *o, bool read_only, db **out) {
     char path[PATH_MAX];
     if (o->db != NULL)
         return db_open_postgres(o->db, read_only, out);
-    if (snprintf(path, sizeof path, "%s/relay.db", o->data) >= (int)sizeof path)
-        return ERR_TOO_LARGE;
+    TRY(database_path(o, path));
     return db_open_sqlite(path, read_only, out);
 }
 
-static int serve(const options *o) {
+static err become(const account *a) { return a != NULL ? account_become(a) : OK; }
+
+/* ---- commands */
+
+/* Ports first, which may need root; then everything else as who we shall be. */
+static err serve(options *o, const account *a) {
+    char path[PATH_MAX];
+    front *f = NULL;
     db *d = NULL;
     relay *r = NULL;
+    int lock = -1;
     raise_descriptor_limit();
-    int lock = o->data != NULL ? take_folder(o->data) : -1;
-    if (o->data != NULL && lock < 0)
-        return 1;
-    err e = open_database(o, false, &d);
+    if (o->data != NULL) {
+        TRY(database_path(o, path));
+        o->front.database_file = path;
+    }
+    err e = make_folder(o, a);
+    if (e == OK)
+        e = front_open(&o->front, &f);
+    if (e == OK)
+        e = become(a);
+    if (e == OK)
+        e = take_folder(o, &lock);
+    if (e == OK)
+        e = open_database(o, false, &d);
     if (e == OK)
         e = relay_open(d, &o->relay, &r);
     if (e == OK)
-        e = front_serve(r, &o->front);
+        e = front_serve(f, r);
+    front_close(f);
     relay_close(r);
     db_close(d);
     if (lock >= 0)
         (void)close(lock);
+    return e;
+}
+
+static err init(options *o, const account *a) {
+    db *d = NULL;
+    int lock = -1;
+    err e = make_folder(o, a);
+    if (e == OK)
+        e = become(a);
+    if (e == OK)
+        e = take_folder(o, &lock);
+    if (e == OK)
+        e = open_database(o, false, &d);
+    db_close(d);
+    if (lock >= 0)
+        (void)close(lock);
+    return e;
+}
+
+static err backup(options *o, const account *a) {
+    char path[PATH_MAX];
+    TRY(become(a));
+    TRY(database_path(o, path));
+    return backup_make(path, o->to);
+}
+
+static err restore(options *o, const account *a) {
+    char path[PATH_MAX];
+    int lock = -1;
+    err e = database_path(o, path);
+    if (e == OK)
+        e = make_folder(o, a);
+    if (e == OK)
+        e = become(a);
+    if (e == OK)
+        e = take_folder(o, &lock);
+    if (e == OK)
+        e = backup_restore(o->from, path, o->force);
+    if (lock >= 0)
+        (void)close(lock);
+    return e;
+}
+
+static err doctor(options *o, const account *a) {
+    db *d = NULL;
+    err e = become(a);
+    if (e == OK)
+        e = open_database(o, true, &d);
+    if (e == OK)
+        e = doctor_run(d);
+    db_close(d);
+    return e;
+}
+
+static const struct {
+    const char *name;
+    err (*run)(options *o, const account *a); /* the account is NULL: stay who we are */
+} COMMANDS[] = {{"serve", serve}, {"init", init}, {"backup", backup}, {"restore", restore}, {"doctor", doctor}};
+
+static int refuse(const char *why) {
+    fprintf(stderr, "sotto-relay: %s\n", why);
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    options o;
+    account a;
+    int status = 0;
+    size_t i = 0;
+    if (!options_read(argc, argv, &o, &status))
+        return status;
+    while (i < sizeof COMMANDS / sizeof *COMMANDS && strcmp(o.command, COMMANDS[i].name) != 0)
+        i++;
+    if (i == sizeof COMMANDS / sizeof *COMMANDS)
+        return refuse("there is no such command; see sotto-relay help");
+    bool copies = COMMANDS[i].run == backup, restores = COMMANDS[i].run == restore;
+    if ((copies || restores) && o.db != NULL)
+        return refuse("PostgreSQL has its own tools: pg_dump --format=custom for a copy, pg_restore to put it back");
+    if ((copies && o.to == NULL) || (restores && o.from == NULL))
+        return refuse(copies ? "say --to FILE" : "say --from FILE");
+    (void)umask(077);
+    err e = o.user != NULL ? account_find(o.user, &a) : OK;
+    if (e == OK)
+        e = COMMANDS[i].run(&o, o.user != NULL ? &a : NULL);
     if (e != OK)
         log_line(LOG_ERROR, "event=stop error=%s message=\"%s\"", err_name(e), err_text(e));
     else
         log_line(LOG_INFO, "event=stop");
     return e == OK ? 0 : 1;
-}
-
-static int doctor(const options *o) {
-    db *d = NULL;
-    err e = open_database(o, true, &d);
-    if (e == OK)
-        e = doctor_run(d);
-    db_close(d);
-    return e == OK ? 0 : 1;
-}
-
-int main(int argc, char **argv) {
-    options o = {.relay = {.clinics_open = true,
-                           .rate_device = RATE_DEVICE,
-                           .rate_address = RATE_ADDRESS,
-                           .rate_enrol = RATE_ENROL},
-                 .front = {.host = "127.0.0.1", .port = 8080, .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX}};
-    if (argc < 2)
-        return usage();
-    for (int i = 2; i < argc; i += 2) {
-        if (i + 1 >= argc || !option(&o, argv[i], argv[i + 1])) {
-            fprintf(stderr, "sotto-relay: \"%s\" is no option, or its value is not one\n", argv[i]);
-            return usage();
-        }
-    }
-    if ((o.data == NULL) == (o.db == NULL))
-        return usage();
-    if (strcmp(argv[1], "serve") == 0)
-        return serve(&o);
-    if (strcmp(argv[1], "doctor") == 0)
-        return doctor(&o);
-    return usage();
 }

@@ -385,6 +385,12 @@ static const route *find_route(const request *rq, span *id) {
     return NULL;
 }
 
+const char *relay_call_of(const request *rq) {
+    span id;
+    const route *way = find_route(rq, &id);
+    return way != NULL ? way->path : NULL;
+}
+
 /* Of any case, with or without parameters (RFC 9110 §8.3.1). */
 static bool media_type_is(span given, const char *wanted) {
     size_t n = strlen(wanted);

@@ -30,6 +30,10 @@ MUST_USE bool relay_batch_begin(relay *r, int64_t now_ms);
 void relay_handle(relay *r, const request *rq, response *rs);
 MUST_USE bool relay_batch_end(relay *r);
 void relay_unavailable(response *rs);
+/* The pattern of the path of the call that a request is for; static. NULL: there is no such call. */
+const char *relay_call_of(const request *rq);
+/* Outside a batch. Does the database take a write now? */
+bool relay_ready(relay *r, int64_t now_ms);
 
 /* Devices that got something in the last batch, some perhaps more than once. Valid until the next batch begins. */
 typedef struct wake {

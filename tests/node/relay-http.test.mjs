@@ -360,7 +360,7 @@ test('connections of one address are bounded', async () => {
     try {
         const sockets = await Promise.all(Array.from({ length: 9 }, () => new Promise((resolve) => {
             const socket = net.connect(own.port, '127.0.0.1');
-            socket.on('error', () => {}).on('close', () => (socket.gone = true));
+            socket.on('error', () => {}).on('close', () => (socket.gone = true)).resume();
             setTimeout(() => resolve(socket), 400);
         })));
         assert.equal(sockets.filter((s) => !s.gone).length, 5);

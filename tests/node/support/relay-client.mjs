@@ -219,10 +219,11 @@ export class RelayProcess {
         await relay.launch(0);
         return relay;
     }
-    launch(port = this.port) {
+    /** `under`: a command that starts it, such as one that sets limits. */
+    launch(port = this.port, under = []) {
         const args = ['serve', ...this.database, '--port', String(port)];
         for (const [name, value] of Object.entries(this.options)) args.push(`--${name}`, String(value));
-        const child = spawn(RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+        const child = spawn(under[0] ?? RELAY, under.length > 0 ? [...under.slice(1), RELAY, ...args] : args, { stdio: ['ignore', 'ignore', 'pipe'] });
         this.child = child;
         this.log = '';
         this.ended = new Promise((resolve) => child.on('exit', (code, sig) => resolve({ code, signal: sig })));

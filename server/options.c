@@ -1,0 +1,177 @@
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "limits.h"
+#include "log.h"
+
+static const char USAGE[] =
+    "usage: sotto-relay serve DATABASE [options]   serve clinics\n"
+    "       sotto-relay init DATABASE              make it or bring it up to date, and end\n"
+    "       sotto-relay backup --data DIR --to FILE       copy it whole; also while a relay serves it\n"
+    "       sotto-relay restore --data DIR --from FILE    put such a copy back; no relay may serve it\n"
+    "       sotto-relay doctor DATABASE            say what is in it, as JSON; also while a relay serves it\n"
+    "       sotto-relay version\n"
+    "DATABASE is one of\n"
+    "  --data DIR           a directory of the relay's own (SQLite)\n"
+    "  --db postgres://…    a PostgreSQL server, 15 or newer; several relays may share it\n"
+    "\n"
+    "  --host ADDRESS       listen there (127.0.0.1; 0.0.0.0 for everywhere)\n"
+    "  --port N             listen there (8080; 0: any free one, see the line event=listening)\n"
+    "  --tls-cert FILE, --tls-key FILE  speak TLS; PEM, the certificate with its chain; SIGHUP reads them anew\n"
+    "  --proxy ADDRESS[,…]  peers whose X-Forwarded-For is believed: its last entry is under the rates of addresses\n"
+    "  --metrics [HOST:]PORT  Prometheus' metrics there, at /metrics (HOST: 127.0.0.1); they are the operator's\n"
+    "  --user NAME          when started as root: be this user once the ports are bound\n"
+    "  --static DIR         serve the web pages in it\n"
+    "  --clinics open|closed  may anybody make a clinic here (open)\n"
+    "  --authority HOST[:PORT]  refuse requests for any other Host\n"
+    "  --rate-device N      requests a minute of a device (%d; 0: no limit)\n"
+    "  --rate-address N     requests a minute of an address (%d; 0: no limit)\n"
+    "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
+    "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
+    "  --log debug|info|warning|error  (info)\n"
+    "  --force              restore: over data that is there\n";
+
+static void usage(FILE *to) { fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, CONNECTIONS_AN_ADDRESS_MAX); }
+
+static bool number(const char *s, long max, long *out) {
+    char *end = NULL;
+    errno = 0;
+    long v = strtol(s, &end, 10);
+    if (errno != 0 || end == s || *end != 0 || v < 0 || v > max)
+        return false;
+    *out = v;
+    return true;
+}
+
+static bool word(const char *s, const char *const *words, long *out) {
+    for (long i = 0; words[i] != NULL; i++) {
+        if (strcmp(s, words[i]) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "PORT", "HOST:PORT", "[IPv6]:PORT". */
+static bool listener(const char *s, front_options *front) {
+    const char *colon = strrchr(s, ':'), *host = s, *port = colon != NULL ? colon + 1 : s;
+    size_t n = colon != NULL ? (size_t)(colon - s) : 0;
+    long v = 0;
+    if (n >= 2 && host[0] == '[' && host[n - 1] == ']') {
+        host++;
+        n -= 2;
+    }
+    if (!number(port, 65535, &v) || n >= sizeof front->metrics_host || (colon != NULL && n == 0))
+        return false;
+    if (n > 0) {
+        memcpy(front->metrics_host, host, n);
+        front->metrics_host[n] = 0;
+    }
+    front->metrics_port = (int)v;
+    return true;
+}
+
+static bool is_text(options *o, const char *name, const char *value) {
+    const struct {
+        const char *name, **to;
+    } texts[] = {{"--data", &o->data},
+                 {"--db", &o->db},
+                 {"--user", &o->user},
+                 {"--to", &o->to},
+                 {"--from", &o->from},
+                 {"--host", &o->front.host},
+                 {"--static", &o->front.static_folder},
+                 {"--tls-cert", &o->front.tls_certificate},
+                 {"--tls-key", &o->front.tls_key},
+                 {"--authority", &o->relay.authority}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].to = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool option(options *o, const char *name, const char *value) {
+    static const char *const CLINICS[] = {"closed", "open", NULL}, *const LEVELS[] = {"debug", "info", "warning",
+                                                                                      "error", NULL};
+    long v = 0;
+    bool good = true;
+    if (is_text(o, name, value))
+        return true;
+    if (strcmp(name, "--port") == 0 && (good = number(value, 65535, &v)))
+        o->front.port = (int)v;
+    else if (strcmp(name, "--proxy") == 0)
+        good = proxies_read(value, &o->front.proxies);
+    else if (strcmp(name, "--metrics") == 0)
+        good = listener(value, &o->front);
+    else if (strcmp(name, "--clinics") == 0 && (good = word(value, CLINICS, &v)))
+        o->relay.clinics_open = v == 1;
+    else if (strcmp(name, "--rate-device") == 0 && (good = number(value, 10000000, &v)))
+        o->relay.rate_device = (uint32_t)v;
+    else if (strcmp(name, "--rate-address") == 0 && (good = number(value, 10000000, &v)))
+        o->relay.rate_address = (uint32_t)v;
+    else if (strcmp(name, "--rate-enrol") == 0 && (good = number(value, 10000000, &v)))
+        o->relay.rate_enrol = (uint32_t)v;
+    else if (strcmp(name, "--connections-address") == 0 && (good = number(value, 1000000, &v)))
+        o->front.connections_an_address = (unsigned)v;
+    else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
+        log_from((log_level)v);
+    else
+        good = false;
+    return good;
+}
+
+static bool wrong(const char *what) {
+    fprintf(stderr, "sotto-relay: %s\n", what);
+    usage(stderr);
+    return false;
+}
+
+bool options_read(int argc, char **argv, options *o, int *status) {
+    *o = (options){.relay = {.clinics_open = true,
+                             .rate_device = RATE_DEVICE,
+                             .rate_address = RATE_ADDRESS,
+                             .rate_enrol = RATE_ENROL},
+                   .front = {.host = "127.0.0.1",
+                             .port = 8080,
+                             .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX,
+                             .metrics_host = "127.0.0.1",
+                             .metrics_port = -1}};
+    *status = 2;
+    if (argc < 2)
+        return wrong("say what to do");
+    o->command = argv[1];
+    if (strcmp(o->command, "--help") == 0 || strcmp(o->command, "help") == 0) {
+        usage(stdout);
+        *status = 0;
+        return false;
+    }
+    if (strcmp(o->command, "version") == 0 || strcmp(o->command, "--version") == 0) {
+        printf("%s\n", SOTTO_VERSION);
+        *status = 0;
+        return false;
+    }
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--force") == 0) {
+            o->force = true;
+        } else if (i + 1 >= argc || !option(o, argv[i], argv[i + 1])) {
+            fprintf(stderr, "sotto-relay: \"%s\" is no option, or its value is not one\n", argv[i]);
+            usage(stderr);
+            return false;
+        } else {
+            i++;
+        }
+    }
+    if ((o->data == NULL) == (o->db == NULL))
+        return wrong("say one of --data and --db");
+    if ((o->front.tls_certificate == NULL) != (o->front.tls_key == NULL))
+        return wrong("--tls-cert and --tls-key go together");
+    return true;
+}

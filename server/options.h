@@ -1,0 +1,21 @@
+/* options.h: the command line: what sotto-relay can be asked, and its --help. */
+#ifndef SERVER_OPTIONS_H
+#define SERVER_OPTIONS_H
+
+#include "http_front.h"
+#include "relay.h"
+
+typedef struct options {
+    const char *command;
+    const char *data, *db; /* one of them */
+    const char *user;      /* NULL: stay who we are */
+    const char *to, *from; /* files of backup and restore */
+    bool force;
+    relay_options relay;
+    front_options front;
+} options;
+
+/* Reads argv, says on stderr what is wrong with it. False: end with *status. The options look into argv. */
+bool options_read(int argc, char **argv, options *o, int *status);
+
+#endif
