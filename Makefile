@@ -458,7 +458,7 @@ conformance: $(STAMPS)/npm ## test any server that claims to speak the protocol 
 dist: build/sotto-relay build/web/.built ## what a server needs, as build/sotto.tar.gz
 	@rm -rf build/dist && mkdir -p build/dist/sotto
 	@cp -r build/sotto-relay build/sotto.wasm build/web LICENSE README.md build/dist/sotto/
-	@cp -r server/PROTOCOL.md server/openapi.yaml build/dist/sotto/
+	@cp -r server/PROTOCOL.md server/openapi.yaml server/sotto-relay.service build/dist/sotto/
 	@rm -f build/dist/sotto/web/.built
 	@tar --create --gzip --sort=name --owner=0 --group=0 --numeric-owner --file build/sotto.tar.gz -C build/dist sotto
 	@echo "build/sotto.tar.gz"
