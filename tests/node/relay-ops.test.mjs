@@ -9,7 +9,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import tls from 'node:tls';
-import { CONTENT, Clinic, ON_POSTGRES, RELAY, RelayProcess, b64u, exchange, postgres, privateMessage, problemName, signedHeaders, sleep } from './support/relay-client.mjs';
+import { CONTENT, Clinic, ON_POSTGRES, RELAY, RelayProcess, b64u, exchange, newKey, postgres, privateMessage, problemName, signedHeaders, sleep } from './support/relay-client.mjs';
 
 const AS_ROOT = process.getuid() === 0;
 const SQLITE_ONLY = { skip: ON_POSTGRES ? 'it is for SQLite' : false };
@@ -160,7 +160,7 @@ function makeCertificate(name, dir, algorithm = ['ec', '-pkeyopt', 'ec_paramgen_
 function secure(relay, path, { ca, method = 'GET', agent = false, headers = {} }) {
     return new Promise((resolve, reject) => {
         const request = https.request(`https://localhost:${relay.port}${path}`, { method, ca, agent, headers, host: '127.0.0.1', servername: 'localhost', ALPNProtocols: ['h2', 'http/1.1'] }, (response) => {
-            const { subject } = response.socket.getPeerCertificate(), { alpnProtocol, } = response.socket, version = response.socket.getProtocol(), socket = response.socket;
+            const { subject } = response.socket.getPeerCertificate(), socket = response.socket, { alpnProtocol } = socket, version = socket.getProtocol();
             let said = '';
             response.on('data', (part) => (said += part)).on('end', () => resolve({ status: response.statusCode, headers: response.headers, said, name: subject?.CN, alpnProtocol, version, socket }));
         });
@@ -190,9 +190,9 @@ test('TLS: served, renewed without dropping a connection, and a bad file changes
         const page = await secure(relay, '/', { ca, agent });
         assert.deepEqual([page.status, page.said, page.name, page.alpnProtocol, page.version], [200, '<!doctype html>page', 'first', 'http/1.1', 'TLSv1.3']);
         assert.match(page.headers['strict-transport-security'], /^max-age=\d{7,}$/);
-        // The same connection, several signed requests, a large answer in chunks.
-        const clinicLike = signedHeaders(((k) => k)((await import('./support/relay-client.mjs')).newKey()), b64u(randomBytes(16)), 'GET', `https://localhost:${relay.port}/v1/inbox?after=0`, undefined);
-        const refused = await secure(relay, '/v1/inbox?after=0', { ca, agent, headers: clinicLike });
+        // The same connection, a signed request.
+        const signed = signedHeaders(newKey(), b64u(randomBytes(16)), 'GET', `https://localhost:${relay.port}/v1/inbox?after=0`, undefined);
+        const refused = await secure(relay, '/v1/inbox?after=0', { ca, agent, headers: signed });
         assert.equal(JSON.parse(refused.said).type, 'urn:sotto:problem:unknown-device');
         assert.equal(refused.socket, page.socket);
         // Old versions and ciphers without forward secrecy are not spoken.
@@ -247,14 +247,16 @@ test('a proxy says who asks; nobody else can, and nonsense counts for the proxy'
     const ask = (relay, forwarded) => exchange(`${relay.origin}/.well-known/sotto`, { headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded } });
     /** How many of n requests are let through. */
     const through = async (relay, n, forwarded) => {
-        let let_ = 0;
-        for (let i = 0; i < n; i++) if ((await ask(relay, typeof forwarded === 'function' ? forwarded(i) : forwarded)).status === 200) let_++;
-        return let_;
+        let passed = 0;
+        for (let i = 0; i < n; i++) if ((await ask(relay, typeof forwarded === 'function' ? forwarded(i) : forwarded)).status === 200) passed++;
+        return passed;
     };
     await withRelay({ 'rate-address': 3, proxy: '10.1.2.3,127.0.0.1,2001:db8::1', 'connections-address': 2 }, async (relay) => {
         assert.equal(await through(relay, 5, '192.0.2.1'), 3);
         assert.equal(await through(relay, 5, '192.0.2.2'), 3, 'another client has rates of his own');
         assert.equal(await through(relay, 3, (i) => `192.0.2.${50 + i}, 192.0.2.1`), 0, 'only the last entry counts: the rest is the client\'s word');
+        assert.equal(await through(relay, 3, (i) => [`192.0.2.${60 + i}`, '192.0.2.1']), 0, 'also when it comes in a line of its own');
+        assert.equal(await through(relay, 3, (i) => ['192.0.2.1', `192.0.2.${70 + i}`]), 3);
         assert.equal(await through(relay, 5, '2001:db8:1:2::1'), 3);
         assert.equal(await through(relay, 3, '[2001:db8:1:2::7]'), 0, 'an IPv6 network is one client');
         const nonsense = ['', 'unknown', '1.2.3', '1.2.3.4.5', '192.0.2.9:80', '192.0.2.9, ', 'fe80::1%eth0', `192.0.2.9,${'1'.repeat(300)}`];
@@ -372,8 +374,12 @@ test('restore refuses what would harm: a relay that serves, data that is there, 
     writeFileSync(damaged, '');
     refused(damaged, /not a relay's/, '--force');
     refused(join(folder, 'absent.db'), /unable to open/, '--force');
-    // A log left over from the old database must not be played into the new one.
-    writeFileSync(join(target, 'relay.db-wal'), randomBytes(100_000));
+    // The log of the old database, which a kill left, must not be played into the new one.
+    const old = await RelayProcess.start({}, target);
+    const { say } = await conversation(old);
+    for (let i = 0; i < 10; i++) await say(3000);
+    await old.kill();
+    assert.ok(statSync(join(target, 'relay.db-wal')).size > 30_000);
     ran('restore', '--data', target, '--from', file, '--force');
     const { nonces, ...restored } = JSON.parse(ran('doctor', '--data', target).stdout).tables;
     assert.deepEqual(restored, tables);
