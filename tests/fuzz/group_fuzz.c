@@ -694,10 +694,7 @@ static void change_frame(draft *d, bool late) {
         const step *s = &d->steps[i];
         if (s->what != FRAME || (s->b & 1) != late)
             continue;
-        unsigned field = s->a % 10;
-        d->forged =
-            d->forged || (late && (field == 6 || field == 7 || (field >= 8 && content->type == CONTENT_COMMIT)));
-        switch (field) {
+        switch (s->a % 10) {
         case 0: content->group_id = altered(d->a, content->group_id, s->d); break;
         case 1:
             content->epoch = s->c & 1 ? s->d : content->epoch - s->d % 6;
@@ -780,7 +777,10 @@ static bool send_private(draft *d, span *message) {
 }
 
 static bool send(draft *d, span *message) {
+    const framed_content_auth was = d->auth;
     change_frame(d, true);
+    d->forged = d->forged || !span_equal(was.signature, d->auth.signature) ||
+                (d->content.type == CONTENT_COMMIT && !span_equal(was.confirmation_tag, d->auth.confirmation_tag));
     if (!(d->public ? send_public(d, message) : send_private(d, message)))
         return false;
     const span made = *message;
@@ -933,7 +933,6 @@ static void change_info(draft *d, group_info *info, bool late) {
         const step *s = &d->steps[i];
         if (s->what != INFO || (s->b & 1) != late)
             continue;
-        d->forged_welcome = d->forged_welcome || s->a % 6 == 1 || s->a % 6 == 2 || (late && s->a % 6 == 4);
         switch (s->a % 6) {
         case 0: info->signer = s->d % 20; break;
         case 1: info->confirmation_tag = altered(d->a, info->confirmation_tag, s->d); break;
@@ -961,6 +960,8 @@ static bool seal_info(draft *d, span tree, span *sealed) {
     MUST(signature_sign_with_label(&d->g->signer, "GroupInfoTBS", tbs, d->a, signature));
     info.signature = span_of(signature, SIGNATURE_SIZE);
     change_info(d, &info, true);
+    d->forged_welcome = !span_equal(info.signature, span_of(signature, SIGNATURE_SIZE)) ||
+                        !span_equal(info.confirmation_tag, span_of(d->staged->confirmation_tag, s->hash_size));
     MUST(WIRE_ENCODE(d->a, wire_group_info, &info, &plain));
     uint8_t *out = arena_take(d->a, plain.n + AEAD_TAG_SIZE, 1);
     REQUIRE(out != NULL);
