@@ -704,7 +704,10 @@ static void change_frame(draft *d, bool late) {
             content->sender.leaf = s->d % 12;
             d->personal = true; /* its own message, to one of them */
             break;
-        case 3: content->sender = (sender){.type = (uint8_t)(1 + s->d % 4), .leaf = s->c, .index = s->c}; break;
+        case 3:
+            content->sender = (sender){.type = (uint8_t)(1 + s->d % 4), .leaf = s->c, .index = s->c};
+            d->personal = true;
+            break;
         case 4: content->authenticated_data = some_bytes(d->a, s->d); break;
         case 5: content->type = (uint8_t)(1 + s->d % 3); break;
         case 6: auth->signature = altered(d->a, auth->signature, s->d); break;
