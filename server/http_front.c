@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "http_address.h"
+#include "http_head.h"
 #include "http_ops.h"
 #include "http_tls.h"
 #include "limits.h"
@@ -204,123 +205,6 @@ static void refuse(conn *c, problem_kind kind, const char *detail, const char *e
     begin_writing(c);
 }
 
-/* ---- a request's head */
-
-static http_method method_of(struct lws *wsi) {
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI))
-        return METHOD_GET;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI))
-        return METHOD_POST;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_PUT_URI))
-        return METHOD_PUT;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_DELETE_URI))
-        return METHOD_DELETE;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI))
-        return METHOD_HEAD;
-    return METHOD_OTHER;
-}
-
-/* Strings of a head are gathered one after the other in one piece of memory. */
-typedef struct gather {
-    char bytes[PATH_MAX_BYTES + QUERY_MAX + 6 * HEADER_VALUE_MAX];
-    size_t n;
-    bool overflow;
-} gather;
-
-static size_t gather_put(gather *g, const void *p, size_t n) {
-    size_t at = g->n;
-    if (n + 1 > sizeof g->bytes - g->n) {
-        g->overflow = true;
-        return at;
-    }
-    memcpy(g->bytes + at, p, n);
-    g->bytes[at + n] = 0;
-    g->n += n + 1;
-    return at;
-}
-
-typedef struct piece {
-    size_t at, n;
-} piece;
-
-static piece gather_token(gather *g, struct lws *wsi, enum lws_token_indexes token) {
-    char value[HEADER_VALUE_MAX];
-    int n = lws_hdr_total_length(wsi, token);
-    if (n <= 0)
-        return (piece){0};
-    if (n >= (int)sizeof value || lws_hdr_copy(wsi, value, sizeof value, token) < 0) {
-        g->overflow = true;
-        return (piece){0};
-    }
-    return (piece){gather_put(g, value, strlen(value)), strlen(value)};
-}
-
-/* `name` in lower case with its colon. */
-static piece gather_custom(gather *g, struct lws *wsi, const char *name) {
-    char value[HEADER_VALUE_MAX];
-    int size = (int)strlen(name), n = lws_hdr_custom_length(wsi, name, size);
-    if (n <= 0)
-        return (piece){0};
-    if (n >= (int)sizeof value || lws_hdr_custom_copy(wsi, value, sizeof value, name, size) < 0) {
-        g->overflow = true;
-        return (piece){0};
-    }
-    return (piece){gather_put(g, value, strlen(value)), strlen(value)};
-}
-
-/* The library splits the query at "&" and decodes %; joined again it is what was sent, as long as it has only these. */
-static bool plain_query(const char *s, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        char ch = s[i];
-        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
-                     ch == '_' || ch == '=' || ch == '.' || ch == '~';
-        if (!plain)
-            return false;
-    }
-    return true;
-}
-
-static bool gather_query(gather *g, struct lws *wsi, piece *out) {
-    char query[QUERY_MAX], part[QUERY_MAX];
-    size_t n = 0;
-    for (int i = 0;; i++) {
-        int k = lws_hdr_copy_fragment(wsi, part, sizeof part, WSI_TOKEN_HTTP_URI_ARGS, i);
-        if (k < 0 && lws_hdr_fragment_length(wsi, WSI_TOKEN_HTTP_URI_ARGS, i) > 0)
-            return false;
-        if (k <= 0)
-            break;
-        if (!plain_query(part, (size_t)k) || n + 1 + (size_t)k > sizeof query)
-            return false;
-        if (i > 0)
-            query[n++] = '&';
-        memcpy(query + n, part, (size_t)k);
-        n += (size_t)k;
-    }
-    *out = (piece){gather_put(g, query, n), n};
-    return true;
-}
-
-static span piece_of(const conn *c, piece p) { return p.n > 0 ? span_of(c->texts + p.at, p.n) : SPAN_NONE; }
-
-/* Content-Length: one number, and no other way to say how long the content is (request smuggling). */
-static bool content_length(struct lws *wsi, size_t *n) {
-    char value[20];
-    *n = 0;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
-        return false;
-    int size = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH);
-    if (size <= 0)
-        return true;
-    if (size > 12 || lws_hdr_copy(wsi, value, sizeof value, WSI_TOKEN_HTTP_CONTENT_LENGTH) != size)
-        return false;
-    for (int i = 0; i < size; i++) {
-        if (value[i] < '0' || value[i] > '9')
-            return false;
-        *n = *n * 10 + (size_t)(value[i] - '0');
-    }
-    return true;
-}
-
 /* Whose rates the request is under. */
 static void find_client(front *f, conn *c) {
     char value[HEADERS_MAX];
@@ -331,44 +215,6 @@ static void find_client(front *f, conn *c) {
             memcpy(c->request.address, c->peer, sizeof c->peer);
     }
     address_to_network(c->request.address);
-}
-
-/* Copies what the relay wants to know out of the library's tables. False: something is too long or not in its form. */
-static bool read_head(conn *c, const char *path, size_t path_size) {
-    struct lws *wsi = c->wsi;
-    gather g = {0};
-    piece query = {0};
-    if (path_size >= PATH_MAX_BYTES || !gather_query(&g, wsi, &query))
-        return false;
-    piece at_path = {gather_put(&g, path, path_size), path_size};
-    piece authority = gather_token(&g, wsi, WSI_TOKEN_HOST);
-    piece content_type = gather_token(&g, wsi, WSI_TOKEN_HTTP_CONTENT_TYPE);
-    piece signature_input = gather_custom(&g, wsi, "signature-input:");
-    piece signature = gather_custom(&g, wsi, "signature:");
-    piece content_digest = gather_custom(&g, wsi, "content-digest:");
-    if (g.overflow)
-        return false;
-    c->texts = malloc(g.n + 1);
-    if (c->texts == NULL)
-        return false;
-    memcpy(c->texts, g.bytes, g.n);
-    for (size_t i = 0; i < authority.n; i++) {
-        char *ch = &c->texts[authority.at + i];
-        if (*ch >= 'A' && *ch <= 'Z')
-            *ch = (char)(*ch - 'A' + 'a');
-    }
-    request *rq = &c->request;
-    rq->path = piece_of(c, at_path);
-    rq->query = piece_of(c, query);
-    rq->authority = piece_of(c, authority);
-    rq->content_type = piece_of(c, content_type);
-    rq->signature_input = piece_of(c, signature_input);
-    rq->signature = piece_of(c, signature);
-    rq->content_digest = piece_of(c, content_digest);
-    char accept[HEADER_VALUE_MAX];
-    rq->event_stream = lws_hdr_copy(wsi, accept, sizeof accept, WSI_TOKEN_HTTP_ACCEPT) > 0 &&
-                       strstr(accept, "text/event-stream") != NULL;
-    return true;
 }
 
 /* ---- static files */
@@ -686,8 +532,9 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
     if (c->state != CONN_IDLE)
         return -1;
     size_t n = 0;
-    http_method method = method_of(c->wsi);
-    bool clear = content_length(c->wsi, &n), head_read = clear && read_head(c, path, path_size);
+    http_method method = head_method(c->wsi);
+    bool clear = head_content_length(c->wsi, &n),
+         in_form = clear && head_read(c->wsi, path, path_size, &c->request, &c->texts);
     c->request.method = method;
     find_client(f, c);
     c->call = "other";
@@ -697,7 +544,7 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
         refuse(c, PROBLEM_MALFORMED, "the content's length must be given by one Content-Length", NULL, 0, true);
         return 0;
     }
-    if (!head_read) {
+    if (!in_form) {
         refuse(c, PROBLEM_MALFORMED, "the path, query or a header is too long or not in its form", NULL, 0, true);
         return 0;
     }

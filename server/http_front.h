@@ -1,5 +1,5 @@
 /* http_front.h: HTTP over libwebsockets: connections, limits of size and time, waiting, event streams, static files.
- * All that knows libwebsockets is in http_front.c, and in http_ops.c for the operator's own listener. */
+ * All that knows libwebsockets is in http_front.c, http_head.c for a request's head, and http_ops.c for listeners. */
 #ifndef SERVER_HTTP_FRONT_H
 #define SERVER_HTTP_FRONT_H
 
