@@ -227,7 +227,7 @@ $(1)_UNIT := $$(UNIT_SRC:tests/unit/%_test.c=$(3)/%)
 
 build/$(1)/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $(STAMPS)/test-packages
 	@mkdir -p $$(@D)
-	$$(call run,CC) $(2) $$(OUR_FLAGS) -Itests/unit $$(TEST_WARNINGS) $$(DEPENDENCY) -c -o $$@ $$<
+	$$(call run,CC) $(2) $$(OUR_FLAGS) $$(RELAY_INCLUDES) -Itests/unit $$(TEST_WARNINGS) $$(DEPENDENCY) -c -o $$@ $$<
 
 # Tests of the relay's logic link the relay without its front, and nothing of the client.
 $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
@@ -431,7 +431,7 @@ interop: $(INTEROP_NEEDS) $(STAMPS)/npm ## long random sessions with ts-mls (STE
 node: $(NODE_NEEDS)
 	$(TEST_RUN) node
 
-postgres: $(NODE_NEEDS) $(STAMPS)/test-packages ## the relay's tests over a real PostgreSQL
+postgres: $(NODE_NEEDS) build/tests/relay_schema $(STAMPS)/test-packages ## the relay's tests over a real PostgreSQL
 	$(TEST_RUN) postgres
 
 e2e: $(E2E_NEEDS) ## the pages in headless Chromium

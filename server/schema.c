@@ -60,6 +60,25 @@ const schema_step SCHEMA[] = {
     {1, true,
      "CREATE TABLE nonces (clinic BYTEA NOT NULL, minute BIGINT NOT NULL, keyid BYTEA NOT NULL, nonce BYTEA NOT NULL, "
      "PRIMARY KEY (clinic, minute, keyid, nonce))"},
+
+    /* Messages that wait for their time; the row goes when they are delivered or withdrawn, `sent` keeps what became of them.
+     * The index is one of each shard: the relay asks all of them what is due. */
+    {2, false,
+     "CREATE TABLE scheduled (clinic BYTEA NOT NULL, device BYTEA NOT NULL, message_id BYTEA NOT NULL, deliver_at "
+     "BIGINT "
+     "NOT NULL, group_id BYTEA NOT NULL, data BYTEA NOT NULL, PRIMARY KEY (clinic, device, message_id))"},
+    {2, false, "CREATE INDEX scheduled_by_time ON scheduled (deliver_at, clinic)"},
+    /* stored: how many of `size` bytes are there; the upload goes on at that offset. */
+    {2, true,
+     "CREATE TABLE blobs (clinic BYTEA NOT NULL, blob BYTEA NOT NULL, device BYTEA NOT NULL, size BIGINT NOT NULL, "
+     "stored BIGINT NOT NULL, created BIGINT NOT NULL, PRIMARY KEY (clinic, blob))"},
+    {2, false, "CREATE INDEX blobs_by_age ON blobs (created)"},
+    {2, false, "CREATE INDEX blobs_unfinished ON blobs (created) WHERE stored < size"},
+    {2, false,
+     "CREATE TABLE blob_pieces (clinic BYTEA NOT NULL, blob BYTEA NOT NULL, at BIGINT NOT NULL, data BYTEA NOT NULL, "
+     "PRIMARY KEY (clinic, blob, at))"},
+    /* The sizes of a clinic's blobs together, so that the quota needs no count. */
+    {2, true, "CREATE TABLE blob_use (clinic BYTEA NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (clinic))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -76,6 +95,10 @@ const char *const SCHEMA_TABLES[][2] = {
     {"events", "SELECT * FROM events ORDER BY clinic, seq"},
     {"deliveries", "SELECT * FROM deliveries ORDER BY clinic, device, seq"},
     {"invitations", "SELECT * FROM invitations ORDER BY clinic, invitation"},
+    {"scheduled", "SELECT * FROM scheduled ORDER BY clinic, device, message_id"},
+    {"blobs", "SELECT * FROM blobs ORDER BY clinic, blob"},
+    {"blob_pieces", "SELECT clinic, blob, at, LENGTH(data) FROM blob_pieces ORDER BY clinic, blob, at"},
+    {"blob_use", "SELECT * FROM blob_use ORDER BY clinic"},
     {"nonces", "SELECT * FROM nonces ORDER BY clinic, minute, keyid, nonce"},
     {NULL, NULL},
 };

@@ -1,13 +1,15 @@
 /* schema.h: the tables, in SQL that SQLite and PostgreSQL share (BYTEA and BIGINT mean the right thing to both). Every
  * table's key begins with the clinic, which makes the clinic the unit of sharding; `directory` alone, written once a device or
- * invite and never changed, leads from a name to its clinic. */
+ * invite and never changed, leads from a name to its clinic.
+ *
+ * A version that was released is never edited: what changes is appended as steps of the next one. */
 #ifndef SERVER_SCHEMA_H
 #define SERVER_SCHEMA_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 typedef struct schema_step {
     int version;    /* the step belongs to the migration to this version */
