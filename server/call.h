@@ -35,6 +35,7 @@ typedef struct call {
     json json; /* of calls whose body is JSON */
     text out;  /* the answer's body */
     span id;   /* the {id} of the path, as text */
+    span second_id;
     int64_t now_ms;
     bool keep_changes;
     bool over_wakes; /* memory for a wake-up ran out */
@@ -76,7 +77,8 @@ typedef enum event_kind {
     EVENT_WELCOME = 3,
     EVENT_DEVICE = 4,
     EVENT_INVITATION = 5,
-    EVENT_ROSTER = 6
+    EVENT_ROSTER = 6,
+    EVENT_UNDELIVERED = 7
 } event_kind;
 
 typedef struct event {
@@ -99,6 +101,31 @@ void wake_device(call *c, const uint8_t device[ID_SIZE]);
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
 int64_t clinic_sequence(call *c);
 
+/* ---- groups and what is sent to them */
+typedef struct group_facts {
+    bool exists, member; /* member: the call's device is one, and not revoked */
+    int64_t epoch;
+} group_facts;
+
+group_facts find_group(call *c, const uint8_t group_id[GROUP_BYTES]);
+
+typedef struct message_input {
+    uint8_t group_id[GROUP_BYTES], id[MESSAGE_ID_BYTES], digest[32];
+    int64_t deliver_at; /* 0: now */
+} message_input;
+
+/* What stands in `sent` instead of a sequence number. */
+enum { SENT_WAITING = 0, SENT_NEVER = -1 /* withdrawn, or it could not be delivered */ };
+
+/* Gives a message of the call's device to all members; returns its sequence number. */
+int64_t message_deliver(call *c, const message_input *in, span data);
+/* Remembers the id and answers. */
+bool message_sent(call *c, const message_input *in, int64_t seq);
+/* Puts the call's body by until its time. */
+bool schedule_message(call *c, const message_input *in);
+/* Of a device that is revoked. */
+void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]);
+
 enum invitation_state { INVITATION_OPEN = 0, INVITATION_USED = 1, INVITATION_LOCKED = 2, INVITATION_WITHDRAWN = 3 };
 
 /* ---- the calls */
@@ -114,6 +141,7 @@ bool call_key_packages_get(call *c);
 bool call_key_packages_claim(call *c);
 bool call_commit(call *c);
 bool call_message(call *c);
+bool call_message_withdraw(call *c);
 bool call_inbox(call *c);
 bool call_invitation_create(call *c);
 bool call_invitation_get(call *c);

@@ -150,6 +150,13 @@ static void put_event(text *t, const db_rows *r) {
         text_put(t, "\"roster\"");
         text_member_integer(t, "number", db_integer(r, 6));
         break;
+    case EVENT_UNDELIVERED: /* data: the name of the problem, which is plain */
+        text_put(t, "\"undelivered\"");
+        text_member_base64url(t, "group", db_bytes(r, 3));
+        text_member_base64url(t, "id", db_bytes(r, 5));
+        text_member(t, "reason");
+        text_string(t, db_bytes(r, 7));
+        break;
     }
     text_member_integer(t, "at", db_integer(r, 2));
     text_put(t, "}");

@@ -29,6 +29,7 @@
 #define TICK_MS 250
 #define TIDY_MS 10000
 #define HEAR_MS 1000
+#define DUE_TRANSACTIONS_MAX 16 /* a second: then those who ask have their turn */
 #define SUMMARY_MS 60000
 #define READY_MS 1000 /* how old the answer of /readyz may be */
 
@@ -465,6 +466,15 @@ static void hear_others(front *f) {
     }
 }
 
+/* Messages whose time has come. */
+static void deliver_due(front *f, int64_t now) {
+    bool more = true;
+    for (int i = 0; i < DUE_TRANSACTIONS_MAX && more; i++) {
+        more = relay_deliver_due(f->relay, now);
+        wake_waiting(f, now);
+    }
+}
+
 static void run_batch(front *f) {
     conn *batch[BATCH_MAX];
     size_t n = 0;
@@ -746,6 +756,7 @@ static void on_tick(lws_sorted_usec_list_t *list) {
         f->hear_ms = now + HEAR_MS;
         hear_others(f);
         watch_others(f);
+        deliver_due(f, now);
     }
     if (now >= f->tidy_ms) {
         f->tidy_ms = now + TIDY_MS;

@@ -20,6 +20,7 @@
 #define MEMBERS_A_COMMIT_MAX 256 /* added or removed at once */
 #define MEMBERS_MAX 1024         /* of a group: fan-out of one message is bounded by it */
 #define KEY_PACKAGES_MAX 100     /* in stock for a device */
+#define SCHEDULED_MAX 100        /* messages of a device that wait for their time: 25 MiB at most */
 #define INVITATIONS_LISTED_MAX 256
 #define SEQUENCE_MAX 9007199254740991 /* integers in JSON stay below 2^53 */
 
@@ -35,6 +36,7 @@
 #define SSE_COMMENT_S 15
 #define SSE_LIFE_S 900 /* then the client asks again, with a new signature */
 #define MESSAGE_ID_KEEP_MS (30ll * 24 * 3600 * 1000)
+#define SCHEDULE_AHEAD_MS (366ll * 24 * 3600 * 1000) /* "the same day next year", leap years too */
 #define COMMITS_REMEMBERED 64 /* of a group: how far back a repeated commit gets its old answer */
 #define HEADERS_TIME_S 10     /* slow-loris: all headers must be there by then */
 #define BODY_TIME_S 20        /* and the whole body by then */

@@ -22,6 +22,7 @@
     X(WRONG_EPOCH, "wrong-epoch", 409, "The group is at another epoch")                                                \
     X(ID_REUSED, "id-reused", 409, "This id was used for other content")                                               \
     X(OLD_ROSTER, "old-roster", 409, "A newer roster stands")                                                          \
+    X(DELIVERED, "delivered", 409, "It was delivered")                                                                 \
     X(TOO_LARGE, "too-large", 413, "Larger than the limit")                                                            \
     X(TOO_MANY, "too-many", 429, "Too many requests")                                                                  \
     X(UNAVAILABLE, "unavailable", 503, "The relay cannot store this now")

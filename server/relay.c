@@ -25,7 +25,7 @@ typedef enum who_asks {
 
 typedef struct route {
     http_method method;
-    const char *path; /* {} stands for one segment */
+    const char *path; /* {} stands for one segment; two at most */
     who_asks who;
     bool json;
     bool enrols;     /* also under the rate of enrolments */
@@ -44,6 +44,7 @@ static const route ROUTES[] = {
     {METHOD_POST, "/v1/key-packages/claim", WHO_DEVICE, true, false, BODY_MAX, call_key_packages_claim},
     {METHOD_POST, "/v1/groups/{}/commits", WHO_DEVICE, true, false, BODY_MAX, call_commit},
     {METHOD_POST, "/v1/groups/{}/messages", WHO_DEVICE, false, false, MESSAGE_MAX, call_message},
+    {METHOD_DELETE, "/v1/groups/{}/messages/{}", WHO_DEVICE, false, false, 0, call_message_withdraw},
     {METHOD_GET, "/v1/inbox", WHO_DEVICE, false, false, 0, call_inbox},
     {METHOD_POST, "/v1/invitations", WHO_DEVICE, true, false, BODY_MAX, call_invitation_create},
     {METHOD_GET, "/v1/invitations", WHO_DEVICE, false, false, 0, call_invitation_list},
@@ -359,15 +360,16 @@ static bool authenticate(call *c, const route *way) {
 
 /* ---- one request */
 
-static bool path_matches(const char *pattern, span path, span *id) {
+static bool path_matches(const char *pattern, span path, span ids[2]) {
     const uint8_t *p = path.p, *end = path.p + path.n;
-    *id = SPAN_NONE;
+    size_t n = 0;
+    ids[0] = ids[1] = SPAN_NONE;
     for (; *pattern; pattern++) {
         if (*pattern == '{') {
             const uint8_t *start = p;
             while (p < end && *p != '/')
                 p++;
-            *id = span_of(start, (size_t)(p - start));
+            ids[n++] = span_of(start, (size_t)(p - start));
             pattern++; /* the } */
         } else if (p < end && *p == (uint8_t)*pattern) {
             p++;
@@ -378,9 +380,9 @@ static bool path_matches(const char *pattern, span path, span *id) {
     return p == end;
 }
 
-static const route *find_route(const request *rq, span *id) {
+static const route *find_route(const request *rq, span ids[2]) {
     for (size_t i = 0; i < sizeof ROUTES / sizeof *ROUTES; i++)
-        if (ROUTES[i].method == rq->method && path_matches(ROUTES[i].path, rq->path, id))
+        if (ROUTES[i].method == rq->method && path_matches(ROUTES[i].path, rq->path, ids))
             return &ROUTES[i];
     return NULL;
 }
@@ -469,7 +471,10 @@ void relay_handle(relay *r, const request *rq, response *rs) {
     call c = {.relay = r, .db = r->db, .arena = &r->scratch, .rq = rq, .rs = rs, .now_ms = r->now_ms};
     *rs = (response){0};
     arena_reset(&r->scratch);
-    const route *way = find_route(rq, &c.id);
+    span ids[2];
+    const route *way = find_route(rq, ids);
+    c.id = ids[0];
+    c.second_id = ids[1];
     if (is_in_form(&c, way)) {
         if (db_failed(r->db)) /* an earlier request of the batch lost the transaction */
             relay_unavailable(rs);

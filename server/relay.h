@@ -52,6 +52,10 @@ bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now
 /* Outside a batch. Appends the events of an event stream and moves wait->after. False: the stream must end. */
 bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out);
 
+/* Outside a batch, every second or so: delivers messages whose time has come, of one clinic, and fills relay_wakes. True: there may
+ * be more. */
+bool relay_deliver_due(relay *r, int64_t now_ms);
+
 /* Small upkeep, to be called every few seconds outside a batch: forgets what is older than it need be remembered. */
 void relay_tidy(relay *r, int64_t now_ms);
 
