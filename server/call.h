@@ -126,6 +126,9 @@ bool schedule_message(call *c, const message_input *in);
 /* Of a device that is revoked. */
 void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]);
 
+/* Takes a blob away, its pieces and its part of the quota. The clinic must be locked. */
+void blob_forget(db *d, span clinic, span id);
+
 enum invitation_state { INVITATION_OPEN = 0, INVITATION_USED = 1, INVITATION_LOCKED = 2, INVITATION_WITHDRAWN = 3 };
 
 /* ---- the calls */
@@ -142,6 +145,10 @@ bool call_key_packages_claim(call *c);
 bool call_commit(call *c);
 bool call_message(call *c);
 bool call_message_withdraw(call *c);
+bool call_blob_put(call *c);
+bool call_blob_get(call *c);
+bool call_blob_state(call *c);
+bool call_blob_delete(call *c);
 bool call_inbox(call *c);
 bool call_invitation_create(call *c);
 bool call_invitation_get(call *c);

@@ -10,7 +10,8 @@ bool call_well_known(call *c) {
     text_member_integer(t, "key_packages", KEY_PACKAGES_MAX);
     text_member_integer(t, "members", MEMBERS_MAX);
     text_member_integer(t, "scheduled", SCHEDULED_MAX);
-    text_put(t, "},\"features\":[\"sse\",\"schedule\"],\"clinics\":");
+    text_member_integer(t, "blob", BLOB_MAX);
+    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\"],\"clinics\":");
     text_put(t, c->relay->options.clinics_open ? "\"open\"" : "\"closed\"");
     text_member_integer(t, "now", c->now_ms);
     text_put(t, "}");

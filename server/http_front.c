@@ -304,6 +304,10 @@ static size_t write_head(const front *f, conn *c, unsigned char *start, size_t r
         head_put(&h, "location:", c->location);
     if (rs->type != NULL)
         head_put(&h, "content-type:", rs->type);
+    if (rs->accept_ranges)
+        head_put(&h, "accept-ranges:", "bytes");
+    if (rs->content_range[0] != 0)
+        head_put(&h, "content-range:", rs->content_range);
     if (rs->retry_after_s != 0) {
         (void)snprintf(number, sizeof number, "%u", rs->retry_after_s);
         head_put(&h, "retry-after:", number);

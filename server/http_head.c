@@ -26,7 +26,7 @@ http_method head_method(struct lws *wsi) {
 
 /* Strings of a head are gathered one after the other in one piece of memory. */
 typedef struct gather {
-    char bytes[PATH_MAX_BYTES + QUERY_MAX + 6 * HEADER_VALUE_MAX];
+    char bytes[PATH_MAX_BYTES + QUERY_MAX + 7 * HEADER_VALUE_MAX];
     size_t n;
     bool overflow;
 } gather;
@@ -132,6 +132,7 @@ bool head_read(struct lws *wsi, const char *path, size_t path_size, request *rq,
         return false;
     piece at_path = {gather_put(&g, path, path_size), path_size};
     piece authority = gather_token(&g, wsi, WSI_TOKEN_HOST);
+    piece range = gather_token(&g, wsi, WSI_TOKEN_HTTP_RANGE);
     piece content_type = gather_token(&g, wsi, WSI_TOKEN_HTTP_CONTENT_TYPE);
     piece signature_input = gather_custom(&g, wsi, "signature-input:");
     piece signature = gather_custom(&g, wsi, "signature:");
@@ -151,6 +152,7 @@ bool head_read(struct lws *wsi, const char *path, size_t path_size, request *rq,
     rq->path = piece_of(own, at_path);
     rq->query = piece_of(own, query);
     rq->authority = piece_of(own, authority);
+    rq->range = piece_of(own, range);
     rq->content_type = piece_of(own, content_type);
     rq->signature_input = piece_of(own, signature_input);
     rq->signature = piece_of(own, signature);

@@ -20,7 +20,11 @@
 #define MEMBERS_A_COMMIT_MAX 256 /* added or removed at once */
 #define MEMBERS_MAX 1024         /* of a group: fan-out of one message is bounded by it */
 #define KEY_PACKAGES_MAX 100     /* in stock for a device */
-#define SCHEDULED_MAX 100        /* messages of a device that wait for their time: 25 MiB at most */
+#define BLOB_ID_BYTES 32
+#define BLOB_MAX (64ll * 1024 * 1024) /* a short film; larger things are no part of a conversation */
+#define BLOB_PIECE_MAX BODY_MAX       /* of a request and of an answer: what it takes of memory */
+#define BLOB_PIECE_MIN (64 * 1024)    /* but the last: a blob is a thousand rows at most */
+#define SCHEDULED_MAX 100             /* messages of a device that wait for their time: 25 MiB at most */
 #define INVITATIONS_LISTED_MAX 256
 #define SEQUENCE_MAX 9007199254740991 /* integers in JSON stay below 2^53 */
 
@@ -37,6 +41,9 @@
 #define SSE_LIFE_S 900 /* then the client asks again, with a new signature */
 #define MESSAGE_ID_KEEP_MS (30ll * 24 * 3600 * 1000)
 #define SCHEDULE_AHEAD_MS (366ll * 24 * 3600 * 1000) /* "the same day next year", leap years too */
+#define BLOB_UPLOAD_MS (24ll * 3600 * 1000)          /* an upload that was begun this long ago is forgotten */
+#define BLOB_DAYS 366                                /* kept, where the operator says nothing else */
+#define BLOB_QUOTA_MIB 10240                         /* of a clinic, likewise */
 #define COMMITS_REMEMBERED 64 /* of a group: how far back a repeated commit gets its old answer */
 #define HEADERS_TIME_S 10     /* slow-loris: all headers must be there by then */
 #define BODY_TIME_S 20        /* and the whole body by then */

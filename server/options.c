@@ -31,11 +31,15 @@ static const char USAGE[] =
     "  --rate-device N      requests a minute of a device (%d; 0: no limit)\n"
     "  --rate-address N     requests a minute of an address (%d; 0: no limit)\n"
     "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
+    "  --blob-quota MIB     of all blobs of a clinic (%d)\n"
+    "  --blob-days N        that a blob is kept (%d)\n"
     "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
     "  --log debug|info|warning|error  (info)\n"
     "  --force              restore: over data that is there\n";
 
-static void usage(FILE *to) { fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, CONNECTIONS_AN_ADDRESS_MAX); }
+static void usage(FILE *to) {
+    fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, BLOB_QUOTA_MIB, BLOB_DAYS, CONNECTIONS_AN_ADDRESS_MAX);
+}
 
 static bool number(const char *s, long max, long *out) {
     char *end = NULL;
@@ -119,6 +123,10 @@ static bool option(options *o, const char *name, const char *value) {
         o->relay.rate_address = (uint32_t)v;
     else if (strcmp(name, "--rate-enrol") == 0 && (good = number(value, 10000000, &v)))
         o->relay.rate_enrol = (uint32_t)v;
+    else if (strcmp(name, "--blob-quota") == 0 && (good = number(value, 1 << 30, &v)))
+        o->relay.blob_quota = (int64_t)v * 1024 * 1024;
+    else if (strcmp(name, "--blob-days") == 0 && (good = number(value, 36600, &v) && v > 0))
+        o->relay.blob_days = v;
     else if (strcmp(name, "--connections-address") == 0 && (good = number(value, 1000000, &v)))
         o->front.connections_an_address = (unsigned)v;
     else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
@@ -138,7 +146,9 @@ bool options_read(int argc, char **argv, options *o, int *status) {
     *o = (options){.relay = {.clinics_open = true,
                              .rate_device = RATE_DEVICE,
                              .rate_address = RATE_ADDRESS,
-                             .rate_enrol = RATE_ENROL},
+                             .rate_enrol = RATE_ENROL,
+                             .blob_quota = BLOB_QUOTA_MIB * 1024ll * 1024,
+                             .blob_days = BLOB_DAYS},
                    .front = {.host = "127.0.0.1",
                              .port = 8080,
                              .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX,

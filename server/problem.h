@@ -23,6 +23,9 @@
     X(ID_REUSED, "id-reused", 409, "This id was used for other content")                                               \
     X(OLD_ROSTER, "old-roster", 409, "A newer roster stands")                                                          \
     X(DELIVERED, "delivered", 409, "It was delivered")                                                                 \
+    X(WRONG_OFFSET, "wrong-offset", 409, "The upload stands at another offset")                                        \
+    X(OVER_QUOTA, "over-quota", 413, "The clinic's quota is used up")                                                  \
+    X(BAD_RANGE, "bad-range", 416, "There are no such bytes")                                                          \
     X(TOO_LARGE, "too-large", 413, "Larger than the limit")                                                            \
     X(TOO_MANY, "too-many", 429, "Too many requests")                                                                  \
     X(UNAVAILABLE, "unavailable", 503, "The relay cannot store this now")

@@ -45,6 +45,10 @@ static const route ROUTES[] = {
     {METHOD_POST, "/v1/groups/{}/commits", WHO_DEVICE, true, false, BODY_MAX, call_commit},
     {METHOD_POST, "/v1/groups/{}/messages", WHO_DEVICE, false, false, MESSAGE_MAX, call_message},
     {METHOD_DELETE, "/v1/groups/{}/messages/{}", WHO_DEVICE, false, false, 0, call_message_withdraw},
+    {METHOD_PUT, "/v1/blobs/{}", WHO_DEVICE, false, false, BLOB_PIECE_MAX, call_blob_put},
+    {METHOD_GET, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, call_blob_get},
+    {METHOD_DELETE, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, call_blob_delete},
+    {METHOD_GET, "/v1/blobs/{}/state", WHO_DEVICE, false, false, 0, call_blob_state},
     {METHOD_GET, "/v1/inbox", WHO_DEVICE, false, false, 0, call_inbox},
     {METHOD_POST, "/v1/invitations", WHO_DEVICE, true, false, BODY_MAX, call_invitation_create},
     {METHOD_GET, "/v1/invitations", WHO_DEVICE, false, false, 0, call_invitation_list},
@@ -404,6 +408,10 @@ static bool media_type_is(span given, const char *wanted) {
     return given.n == n || given.p[n] == ';' || given.p[n] == ' ';
 }
 
+static const char *content_type_of(const route *way) {
+    return way->json ? "application/json" : way->run == call_blob_put ? "application/octet-stream" : "message/mls";
+}
+
 /* What can be said of a request before anything is looked up. */
 static bool is_in_form(call *c, const route *way) {
     const relay_options *options = &c->relay->options;
@@ -430,10 +438,8 @@ static bool is_in_form(call *c, const route *way) {
                      (int64_t)way->body_max);
         return false;
     }
-    if (way->body_max > 0 && rq->body.n > 0 &&
-        !media_type_is(rq->content_type, way->json ? "application/json" : "message/mls")) {
-        problem(c, PROBLEM_MALFORMED,
-                way->json ? "Content-Type must be application/json" : "Content-Type must be message/mls");
+    if (way->body_max > 0 && rq->body.n > 0 && !media_type_is(rq->content_type, content_type_of(way))) {
+        (void)problem_text(c, PROBLEM_MALFORMED, "Content-Type must be %s", content_type_of(way));
         return false;
     }
     return true;

@@ -16,6 +16,7 @@ typedef struct request {
     span authority; /* Host, lower case */
     span signature_input, signature, content_digest, content_type;
     span body;
+    span range;          /* Range; not signed, for it only says which part of a blob is wanted */
     bool event_stream;   /* Accept: text/event-stream */
     uint8_t address[16]; /* IPv6 or mapped IPv4; used for rates only, never stored or logged */
 } request;
@@ -39,6 +40,8 @@ typedef struct response {
     const char *type; /* of the body; NULL: no body */
     char *body;       /* malloc'ed, the receiver frees it */
     size_t body_size;
+    bool accept_ranges;     /* Accept-Ranges: bytes */
+    char content_range[64]; /* empty: no Content-Range header */
     uint32_t retry_after_s; /* 0: no Retry-After header */
     response_then then;
     inbox_wait wait;

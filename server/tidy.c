@@ -68,6 +68,47 @@ static void tidy_key_packages(relay *r, int64_t before) {
     (void)!db_commit(r->db);
 }
 
+/* A round takes the oldest of both kinds, one transaction each: other requests are not kept waiting for gigabytes. */
+#define BLOBS_A_ROUND 64
+
+static void tidy_blobs(relay *r, int64_t uploads_before, int64_t before) {
+    uint8_t(*keys)[ID_SIZE + BLOB_ID_BYTES] = arena_take(&r->scratch, 2 * BLOBS_A_ROUND, sizeof *keys);
+    size_t n = 0;
+    if (keys == NULL)
+        return;
+    for (int unfinished = 0; unfinished < 2; unfinished++) {
+        db_rows rows =
+            unfinished
+                ? DB_QUERY(
+                      r->db,
+                      "SELECT clinic, blob FROM blobs WHERE stored < size AND created < $1 ORDER BY created LIMIT $2",
+                      db_i(uploads_before), db_i(BLOBS_A_ROUND))
+                : DB_QUERY(r->db, "SELECT clinic, blob FROM blobs WHERE created < $1 ORDER BY created LIMIT $2",
+                           db_i(before), db_i(BLOBS_A_ROUND));
+        for (; db_next(&rows); n++) {
+            memcpy(keys[n], db_bytes(&rows, 0).p, ID_SIZE);
+            memcpy(keys[n] + ID_SIZE, db_bytes(&rows, 1).p, BLOB_ID_BYTES);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        span clinic = span_of(keys[i], ID_SIZE), id = span_of(keys[i] + ID_SIZE, BLOB_ID_BYTES);
+        if (db_begin(r->db) != OK)
+            return;
+        db_lock(r->db, clinic);
+        /* A second look: meanwhile it may have been deleted, and begun anew, or ended. */
+        db_rows rows = DB_QUERY(r->db,
+                                "SELECT 1 FROM blobs WHERE clinic = $1 AND blob = $2 AND "
+                                "(created < $3 OR (stored < size AND created < $4))",
+                                db_b(clinic), db_b(id), db_i(before), db_i(uploads_before));
+        bool still = db_next(&rows);
+        db_end(&rows);
+        if (still)
+            blob_forget(r->db, clinic, id);
+        if (db_commit(r->db) != OK)
+            return;
+    }
+}
+
 void relay_tidy(relay *r, int64_t now_ms) {
     arena_reset(&r->scratch);
     r->db->error = OK;
@@ -75,6 +116,9 @@ void relay_tidy(relay *r, int64_t now_ms) {
     arena_reset(&r->scratch);
     r->db->error = OK;
     tidy_key_packages(r, now_ms - MESSAGE_ID_KEEP_MS);
+    arena_reset(&r->scratch);
+    r->db->error = OK;
+    tidy_blobs(r, now_ms - BLOB_UPLOAD_MS, now_ms - r->options.blob_days * 24 * 3600 * 1000);
     arena_reset(&r->scratch);
     r->db->error = OK;
 }

@@ -134,7 +134,7 @@ export class Contract {
     }
     const { pointer, headers: expected = {}, content } = this.resolve(node, `${operation.pointer}/responses/${status}`);
     for (const [name, header] of Object.entries(expected)) {
-      const { schema, required, pointer: at } = this.resolve(header);
+      const { schema, required, pointer: at } = this.resolve(header, `${pointer}/headers/${escape(name)}`);
       const given = headers[name.toLowerCase()];
       if (given === undefined) {
         if (required) faults.push(`the header ${name} is missing`);
@@ -150,6 +150,10 @@ export class Contract {
     const type = headers['content-type']?.split(';')[0] ?? '';
     if (content[type] === undefined) return [...faults, `content-type of ${status} is ${JSON.stringify(headers['content-type'])}, not ${Object.keys(content).join(' or ')}`];
     if (type === 'text/event-stream') return faults;
+    if (type === 'application/octet-stream') {
+      const fault = this.fault(`${pointer}/content/${escape(type)}/schema`, bytes.toString('latin1'));
+      return fault === '' ? faults : [...faults, `${status}: ${fault}`];
+    }
     if (json === undefined) return [...faults, `the content of ${status} is no JSON`];
     const fault = this.fault(`${pointer}/content/${escape(type)}/schema`, json);
     if (fault !== '') faults.push(`${status}${typeof json.type === 'string' ? ` (${json.type})` : ''}: ${fault}`);

@@ -161,7 +161,7 @@ static int set_up(void **state) {
     signature_key_from_seed(seed, &device);
     clinic_id_of(signature_key_public(&root).p, clinic);
     device_id_of(signature_key_public(&device).p, device_name);
-    assert_ok(relay_open(&store.base, &(relay_options){.clinics_open = true}, &r));
+    assert_ok(relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7}, &r));
     return 0;
 }
 
@@ -274,6 +274,95 @@ static void old_nonces_go(void **state) {
     (void)rs;
 }
 
+/* ---- what happens by itself */
+
+/* A group whose one member is the device, and a message that waits in it. */
+static void schedule_one(void) {
+    static const uint8_t GROUP[32] = {7}, ID[16] = {8};
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    rq = enrol();
+    assert_int_equal(ask(&rq), 201);
+    db *d = &store.base;
+    DB_RUN(d, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ($1, $2, 1)", db_id(clinic), db_b(SPAN(GROUP)));
+    DB_RUN(d, "INSERT INTO members (clinic, group_id, device, active) VALUES ($1, $2, $3, 1)", db_id(clinic),
+           db_b(SPAN(GROUP)), db_id(device_name));
+    DB_RUN(d,
+           "INSERT INTO scheduled (clinic, device, message_id, deliver_at, group_id, data) VALUES ($1, $2, $3, $4, $5, "
+           "$6)",
+           db_id(clinic), db_id(device_name), db_id(ID), db_i(NOW_MS), db_b(SPAN(GROUP)), db_b(span_text("body")));
+    DB_RUN(d, "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ($1, $2, $3, $3, 0, $4)",
+           db_id(clinic), db_id(device_name), db_id(ID), db_i(NOW_MS));
+    assert_false(db_failed(d));
+}
+
+/* Whatever fails, a message that is due is delivered once or waits on. */
+static void a_message_that_is_due_comes_once(void **state) {
+    size_t n = 0;
+    int fails = 0;
+    schedule_one();
+    assert_false(relay_deliver_due(r, NOW_MS - 1));
+    assert_int_equal(rows("SELECT COUNT(*) FROM scheduled"), 1);
+    store.commit_fails = true;
+    assert_false(relay_deliver_due(r, NOW_MS));
+    store.commit_fails = false;
+    for (int at = 0; at < 100; at++, fails++) {
+        store.until = at;
+        bool done = relay_deliver_due(r, NOW_MS);
+        store.until = -1;
+        store.base.error = OK;
+        (void)relay_wakes(r, &n);
+        if (done)
+            break;
+        assert_int_equal(n, 0);
+        assert_int_equal(rows("SELECT COUNT(*) FROM scheduled"), 1);
+        assert_int_equal(rows("SELECT COUNT(*) FROM events"), 0);
+        assert_int_equal(rows("SELECT COUNT(*) FROM sent WHERE seq = 0"), 1);
+    }
+    assert_true(fails >= 8);
+    assert_int_equal(n, 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM scheduled"), 0);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events WHERE kind = 1"), 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM sent s JOIN events e ON e.seq = s.seq"), 1);
+    assert_false(relay_deliver_due(r, NOW_MS));
+}
+
+static void store_blob(uint8_t name, int64_t size, int64_t stored, int64_t created) {
+    uint8_t id[32] = {name};
+    DB_RUN(&store.base,
+           "INSERT INTO blobs (clinic, blob, device, size, stored, created) VALUES ($1, $2, $3, $4, $5, $6)",
+           db_id(clinic), db_b(SPAN(id)), db_id(device_name), db_i(size), db_i(stored), db_i(created));
+    DB_RUN(&store.base, "INSERT INTO blob_pieces (clinic, blob, at, data) VALUES ($1, $2, 0, $3)", db_id(clinic),
+           db_b(SPAN(id)), db_b(span_text("piece")));
+    DB_RUN(&store.base,
+           "INSERT INTO blob_use (clinic, bytes) VALUES ($1, $2) ON CONFLICT (clinic) DO UPDATE SET bytes = bytes + $2",
+           db_id(clinic), db_i(size));
+    assert_false(db_failed(&store.base));
+}
+
+static void old_blobs_and_uploads_are_forgotten(void **state) {
+    const int64_t HOUR = 3600000, DAY = 24 * HOUR;
+    store_blob(1, 10, 10, NOW_MS - 8 * DAY);  /* older than they are kept */
+    store_blob(2, 20, 20, NOW_MS - 6 * DAY);  /* complete */
+    store_blob(3, 40, 5, NOW_MS - 25 * HOUR); /* begun too long ago */
+    store_blob(4, 80, 5, NOW_MS - 23 * HOUR);
+    relay_tidy(r, NOW_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM blobs"), 2);
+    assert_int_equal(rows("SELECT COUNT(*) FROM blob_pieces"), 2);
+    assert_int_equal(rows("SELECT SUM(size) FROM blobs"), 100);
+    assert_int_equal(rows("SELECT bytes FROM blob_use"), 100);
+    store.until = 9; /* the disk fails while one goes: all of it stays, or none */
+    relay_tidy(r, NOW_MS + 2 * DAY);
+    store.until = -1;
+    store.base.error = OK;
+    assert_true(rows("SELECT COUNT(*) FROM blobs") == rows("SELECT COUNT(*) FROM blob_pieces"));
+    assert_true(rows("SELECT COALESCE(SUM(size), 0) FROM blobs") == rows("SELECT bytes FROM blob_use"));
+    relay_tidy(r, NOW_MS + 2 * DAY);
+    assert_int_equal(rows("SELECT COUNT(*) FROM blobs"), 0);
+    assert_int_equal(rows("SELECT bytes FROM blob_use"), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_is_stored_as_one, set_up, tear_down),
@@ -282,6 +371,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(any_statement_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_blobs_and_uploads_are_forgotten, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("relay_batch", tests, NULL, NULL);
 }
