@@ -23,6 +23,17 @@ export const FAULTS = /** @type {Record<string, string>} */ ({
   'forget-sent': 'groups: the same message again has the same number and is delivered once',
   'deliver-to-removed': 'groups: a device that was removed gets the commit that removes it and nothing after',
   'accept-strangers': 'groups: who is no member is refused',
+  'deliver-early': 'schedule: delivered at its time, not before, with a number of then; the same again has the same answer',
+  'deliver-withdrawn': 'schedule: withdrawn before its time nobody gets it; afterwards it is too late',
+  'withdraw-delivered': 'schedule: of delivering and withdrawing exactly one happens',
+  'withdraw-for-all': 'schedule: withdrawn by its sender or with the right roster, and by nobody else',
+  'trust-once': 'schedule: a sender who is no member at its time is told, and nobody gets it',
+  'members-of-before': 'schedule: who joined since gets it, who was removed does not; what a revoked device sent is dropped',
+  'take-any-offset': 'blobs: an upload is resumed where it stands; a piece again changes nothing',
+  'store-again': 'blobs: of the same piece sent several times at once one is stored',
+  'miscount-range': 'blobs: ranges: from, to, the last ones, across pieces, at most 1 MiB',
+  'upload-for-all': 'blobs: only the uploader goes on; he or the right roster deletes; another clinic knows nothing of it',
+  'share-blobs': "blobs: another clinic's blob is not there",
   'newest-first': 'key packages: claimed oldest first, each once',
   'spend-last-resort': 'key packages: the last resort comes when the stock is empty, again and again',
   republish: 'key packages: one that was published before is not added again',
@@ -43,7 +54,9 @@ export const FAULTS = /** @type {Record<string, string>} */ ({
   'unnamed-member': 'contract: every request and answer is as openapi.yaml says',
 });
 
-const LIMITS = { body: 1024 * 1024, message: 256 * 1024, wait_s: 25, key_packages: 100, members: 1024 };
+const LIMITS = { body: 1024 * 1024, message: 256 * 1024, wait_s: 25, key_packages: 100, members: 1024, scheduled: 100, blob: 64 * 1024 * 1024 };
+const PIECE = { min: 64 * 1024, max: 1024 * 1024 };
+const AHEAD_MS = 366 * 86_400_000;
 const SKEW_S = 300;
 const ATTEMPTS = 5;
 const KIND = { staff: 1, agent: 2, invite: 3, patient: 4 };
@@ -56,6 +69,7 @@ class Problem extends Error {
   constructor(status, name, detail, more = {}) {
     super(detail);
     this.status = status;
+    /** @type {Record<string, any>} */
     this.body = { type: `urn:sotto:problem:${name}`, title: name, status, detail, ...more };
   }
 }
@@ -262,12 +276,15 @@ function memberList(json, name, count, max, size) {
 /**
  * @typedef {Record<string, any> & { seq: number }} Event
  * @typedef {{ id: string, key: Buffer, rights: number, kind: number, notAfter: number, chain: string, start: number, revoked: boolean, inbox: Event[],
- *   stock: string[], published: Set<string>, lastResort: string | undefined, sent: Map<string, { digest: string, seq: number }>, wake: Set<() => void> }} Device
+ *   stock: string[], published: Set<string>, lastResort: string | undefined, sent: Map<string, Sent>, wake: Set<() => void> }} Device
+ * @typedef {{ digest: string, seq: number | null, waits?: Waiting }} Sent seq: null of one that waits, was withdrawn or not delivered
+ * @typedef {{ clinic: Clinic, device: Device, group: string, name: string, at: number, data: string, members: Set<Device> }} Waiting
+ * @typedef {{ device: Device, length: number, bytes: Buffer }} Blob
  * @typedef {{ id: string, key: Buffer, issuer: Device, chain: string, sealed: string, check: Buffer | undefined, state: string, left: number, enrols: number, notAfter: number }} Invitation
  * @typedef {{ epoch: number, members: Set<Device>, former: Set<Device>, commits: Map<string, { seq: number, epoch: number }> }} Group
  * @typedef {{ id: string, root: Buffer, seq: number, devices: Map<string, Device>, invitations: Map<string, Invitation>, groups: Map<string, Group>,
  *   roster: { number: number, roster: string } | undefined }} Clinic
- * @typedef {{ clinic: Clinic, device: Device, json: Record<string, unknown>, body: Buffer, id: string, query: Map<string, string[]>, stream: boolean }} Call
+ * @typedef {{ clinic: Clinic, device: Device, json: Record<string, unknown>, body: Buffer, id: string, second: string, range: string, query: Map<string, string[]>, stream: boolean }} Call
  *   device: who asks; of calls by a root key, a new device or an invite there is none
  */
 
@@ -283,6 +300,10 @@ export function minimalServer({ fault = '' } = {}) {
   const directory = new Map();
   /** When each nonce may be forgotten. @type {Map<string, number>} */
   const nonces = new Map();
+  /** Of all clinics, in the order they came. @type {Set<Waiting>} */
+  const waiting = new Set();
+  /** By clinic and id. @type {Map<string, Blob>} */
+  const blobs = new Map();
   let delivered = 0;
 
   /** Gives an event the next number and puts it into inboxes. @param {Clinic} clinic @param {Iterable<Device>} to @param {object} what */
@@ -477,7 +498,8 @@ export function minimalServer({ fault = '' } = {}) {
   const recipients = (group) => (broken('deliver-to-removed') ? new Set([...group.members, ...group.former]) : group.members);
 
   /** @param {Call} c */
-  function sendMessage({ clinic, device, body, id, query }) {
+  function sendMessage(c) {
+    const { clinic, device, body, id, query } = c;
     const groupId = bytesOf(id, 'the id in the path', 32, 32);
     const names = query.get('id') ?? [];
     if (names.length !== 1) malformed('query parameter "id" must be there once');
@@ -487,19 +509,118 @@ export function minimalServer({ fault = '' } = {}) {
     need(device, RIGHT.message, 'take part in conversations');
     const { epoch, type } = readMessage(body, groupId, 'the body');
     if (type !== 1 && type !== 2) malformed('the body must be an application message or a proposal');
-    const digest = sha256(groupId, body).toString('hex');
+    const at = query.has('deliver_at') ? integerOf(c, 'deliver_at', undefined, 1, Number.MAX_SAFE_INTEGER) : undefined;
+    if (at !== undefined && type !== 1) malformed('what is delivered later must be an application message');
+    const later = at === undefined ? {} : { deliver_at: at };
+    const digest = sha256(groupId, body, Buffer.from(String(at ?? ''))).toString('hex');
     const before = device.sent.get(name);
     if (before !== undefined && !broken('forget-sent')) {
       if (before.digest !== digest) throw new Problem(409, 'id-reused', 'this client message id was used for another message');
-      return { status: 200, json: { seq: before.seq } };
+      return { status: 200, json: { seq: before.seq, ...later } };
     }
     const group = clinic.groups.get(id) ?? notFound('there is no such group');
     if (!group.members.has(device) && !broken('accept-strangers')) forbidden('the caller is not a member of the group');
     if (epoch > group.epoch) throw new Problem(409, 'wrong-epoch', 'the message is of an epoch that the group has not reached', { epoch: group.epoch });
     const data = body.toString('base64url');
+    if (at !== undefined) {
+      if (at <= Date.now() || at > Date.now() + AHEAD_MS) malformed('query parameter "deliver_at" must lie ahead, by 366 days at most');
+      if ([...waiting].filter((w) => w.device === device).length >= LIMITS.scheduled) throw new Problem(413, 'too-large', 'too many messages wait', { limit: LIMITS.scheduled });
+      const waits = { clinic, device, group: id, name, at, data, members: new Set(group.members) };
+      waiting.add(waits);
+      device.sent.set(name, { digest, seq: null, waits });
+      return { status: 200, json: { seq: null, ...later } };
+    }
     const seq = deliver(clinic, recipients(group), { kind: 'message', group: id, sender: device.id, [broken('unnamed-member') ? 'name' : 'id']: name, data });
     device.sent.set(name, { digest, seq });
     return { status: 200, json: { seq } };
+  }
+
+  /** @param {Call} c */
+  function withdrawMessage({ clinic, device, id, second, query }) {
+    bytesOf(id, 'the id in the path', 32, 32);
+    bytesOf(second, 'the id in the path', 16, 16);
+    const [name = device.id] = query.get('sender') ?? [];
+    if (name !== device.id && !broken('withdraw-for-all')) need(device, RIGHT.roster, 'withdraw what others sent');
+    const sent = clinic.devices.get(name)?.sent.get(second);
+    if (sent === undefined || (sent.waits !== undefined && sent.waits.group !== id)) notFound('there is no such message of this sender');
+    if (sent.seq !== null && !broken('withdraw-delivered')) throw new Problem(409, 'delivered', 'members may have it', { seq: sent.seq });
+    if (sent.waits !== undefined && !broken('deliver-withdrawn')) waiting.delete(sent.waits);
+    delete sent.waits;
+    return { status: 204 };
+  }
+
+  /** Delivers what is due. */
+  function deliverDue() {
+    const due = [...waiting].filter((w) => w.at <= Date.now() + (broken('deliver-early') ? 1500 : 0)).sort((a, b) => a.at - b.at);
+    for (const w of due) {
+      const { clinic, device, group, name, data } = w;
+      waiting.delete(w);
+      const sent = /** @type {Sent} */ (device.sent.get(name));
+      delete sent.waits;
+      const now = clinic.groups.get(group);
+      if (device.revoked || now === undefined) continue;
+      const fault = device.notAfter < nowS() ? 'bad-certificate' : (device.rights & RIGHT.message) === 0 || !now.members.has(device) ? 'forbidden' : '';
+      if (fault !== '' && !broken('trust-once')) deliver(clinic, [device], { kind: 'undelivered', group, id: name, reason: fault });
+      else sent.seq = deliver(clinic, broken('members-of-before') ? w.members : now.members, { kind: 'message', group, sender: device.id, id: name, data });
+    }
+  }
+
+  // ---- blobs
+
+  /** @param {Call} c */
+  const blobName = ({ clinic, id }) => (bytesOf(id, 'the id in the path', 32, 32), broken('share-blobs') ? id : `${clinic.id} ${id}`);
+  /** @param {Call} c */
+  const findBlob = (c) => blobs.get(blobName(c)) ?? notFound('the clinic has no such blob');
+  /** @param {Blob} blob */
+  const blobState = (blob) => ({ status: 200, json: { offset: blob.bytes.length, length: blob.length } });
+
+  /** @param {Call} c */
+  async function uploadBlob(c) {
+    const { device, body } = c;
+    const name = blobName(c);
+    const length = integerOf(c, 'length', undefined, 1, Number.MAX_SAFE_INTEGER);
+    const offset = integerOf(c, 'offset', undefined, 0, Number.MAX_SAFE_INTEGER);
+    need(device, RIGHT.message, 'take part in conversations');
+    if (length > LIMITS.blob) throw new Problem(413, 'too-large', 'the blob is larger than this server takes', { limit: LIMITS.blob });
+    if (body.length === 0) malformed('the body is missing; a piece of the blob is expected');
+    if (offset + body.length > length) malformed("the piece goes beyond the blob's length");
+    if (body.length < PIECE.min && offset + body.length < length) malformed('a piece but the last must be of 64 KiB or more');
+    const blob = blobs.get(name) ?? { device, length, bytes: Buffer.alloc(0) };
+    if (blob.device !== device && !broken('upload-for-all')) forbidden("this blob is another device's");
+    if (blob.length !== length) throw new Problem(409, 'id-reused', 'this id was used for a blob of another length');
+    const stored = blob.bytes.length;
+    if (broken('store-again')) await meanwhile();
+    if (offset !== stored && !broken('take-any-offset')) {
+      if (blob.bytes.subarray(offset, offset + body.length).equals(body)) return blobState(blob);
+      throw new Problem(409, 'wrong-offset', 'the upload goes on elsewhere', { offset: stored });
+    }
+    blob.bytes = Buffer.concat([blob.bytes, body]);
+    blobs.set(name, blob);
+    return blobState(blob);
+  }
+
+  /** @param {Call} c @returns {Outcome} */
+  function readBlob(c) {
+    const { length, bytes } = findBlob(c);
+    if (bytes.length < length) notFound('the blob is not complete');
+    const [, from, to] = /^bytes=(?!-$)(\d{0,15})-(\d{0,15})$/.exec(c.range) ?? [];
+    if (from === undefined || to === undefined || (from !== '' && to !== '' && Number(to) < Number(from))) {
+      if (length > PIECE.max) malformed('a blob of more than 1 MiB is read by one Range of bytes');
+      return { status: 200, bytes, headers: { 'accept-ranges': 'bytes' } };
+    }
+    const first = from === '' ? Math.max(0, length - Number(to)) : Number(from);
+    const end = Math.min(from === '' || to === '' ? length : Number(to) + (broken('miscount-range') ? 0 : 1), length, first + PIECE.max);
+    if (first >= length) {
+      throw new Problem(416, 'bad-range', "the range begins beyond the blob's end", { length });
+    }
+    return { status: 206, bytes: bytes.subarray(first, end), headers: { 'accept-ranges': 'bytes', 'content-range': `bytes ${first}-${end - 1}/${length}` } };
+  }
+
+  /** @param {Call} c */
+  function deleteBlob(c) {
+    if (findBlob(c).device !== c.device) need(c.device, RIGHT.roster, "delete others' blobs");
+    blobs.delete(blobName(c));
+    return { status: 204 };
   }
 
   /** @param {Call} c @param {string} name @param {number | undefined} missing @param {number} min @param {number} max */
@@ -604,9 +725,9 @@ export function minimalServer({ fault = '' } = {}) {
     return { status: 200, json: { number } };
   }
 
-  /** @typedef {{ status: number, json?: object, device?: Device, after?: number }} Outcome device: whose event stream begins */
+  /** @typedef {{ status: number, json?: object, bytes?: Buffer, headers?: Record<string, string>, device?: Device, after?: number }} Outcome device: whose event stream begins */
   /** @typedef {'root' | 'enrols' | 'device' | 'invite' | 'device or invite'} Who */
-  /** @type {[string, RegExp, Who, '' | 'application/json' | 'message/mls', (c: Call) => Outcome | Promise<Outcome>][]} */
+  /** @type {[string, RegExp, Who, '' | 'application/json' | 'message/mls' | 'application/octet-stream', (c: Call) => Outcome | Promise<Outcome>][]} */
   const routes = [
     ['POST', /^\/v1\/clinics$/, 'root', 'application/json', createClinic],
     ['POST', /^\/v1\/devices$/, 'enrols', 'application/json', enrolDevice],
@@ -617,6 +738,11 @@ export function minimalServer({ fault = '' } = {}) {
     ['POST', /^\/v1\/key-packages\/claim$/, 'device', 'application/json', claimKeyPackages],
     ['POST', /^\/v1\/groups\/([^/]*)\/commits$/, 'device', 'application/json', commit],
     ['POST', /^\/v1\/groups\/([^/]*)\/messages$/, 'device', 'message/mls', sendMessage],
+    ['DELETE', /^\/v1\/groups\/([^/]*)\/messages\/([^/]*)$/, 'device', '', withdrawMessage],
+    ['PUT', /^\/v1\/blobs\/([^/]*)$/, 'device', 'application/octet-stream', uploadBlob],
+    ['GET', /^\/v1\/blobs\/([^/]*)$/, 'device', '', readBlob],
+    ['DELETE', /^\/v1\/blobs\/([^/]*)$/, 'device', '', deleteBlob],
+    ['GET', /^\/v1\/blobs\/([^/]*)\/state$/, 'device', '', (c) => blobState(findBlob(c))],
     ['GET', /^\/v1\/inbox$/, 'device', '', readInbox],
     ['POST', /^\/v1\/invitations$/, 'device', 'application/json', createInvitation],
     ['GET', /^\/v1\/invitations$/, 'device', '', listInvitations],
@@ -693,7 +819,7 @@ export function minimalServer({ fault = '' } = {}) {
     const cut = url.includes('?') ? url.indexOf('?') : url.length;
     const [path, search] = [url.slice(0, cut), url.slice(cut)];
     if (method === 'GET' && path === '/.well-known/sotto') {
-      return { status: 200, json: { version: 1, limits: LIMITS, features: ['sse'], clinics: 'open', now: Date.now() } };
+      return { status: 200, json: { version: 1, limits: LIMITS, features: ['sse', 'schedule', 'blobs'], clinics: 'open', now: Date.now() } };
     }
     if (url.length > 511 || !/^[\w./?&=~-]*$/.test(url) || headers['transfer-encoding'] !== undefined) malformed('the path, query or a header is too long or not in its form');
     const route = routes.find(([m, pattern]) => m === method && pattern.test(path)) ?? notFound('there is no such call');
@@ -706,7 +832,7 @@ export function minimalServer({ fault = '' } = {}) {
     const query = new Map();
     if (broken('refuse-unknown') && search.includes('later=')) malformed('query parameter "later" is not known');
     for (const [name, value] of new URLSearchParams(search)) query.set(name, [...(query.get(name) ?? []), value]);
-    const c = /** @type {Call} */ ({ body, id: pattern.exec(path)?.[1] ?? '', query, stream: headers.accept?.includes('text/event-stream') ?? false });
+    const c = /** @type {Call} */ ({ body, id: pattern.exec(path)?.[1] ?? '', second: pattern.exec(path)?.[2] ?? '', range: headers.range ?? '', query, stream: headers.accept?.includes('text/event-stream') ?? false });
     // The key of these two is in their content; the others' is read once it is known whose it is.
     const early = who === 'root' || who === 'enrols';
     if (early) c.json = readJson(body);
@@ -733,6 +859,7 @@ export function minimalServer({ fault = '' } = {}) {
       } catch (error) {
         const problem = error instanceof Problem ? error : new Problem(503, 'unavailable', 'nothing was changed; try again');
         if (!(error instanceof Problem)) console.error(error);
+        if (problem.status === 416) response.setHeader('content-range', `bytes */${problem.body.length}`);
         if (problem.status === 503) response.setHeader('retry-after', '1');
         type = broken('plain-errors') ? 'text/plain' : 'application/problem+json';
         outcome = { status: problem.status, json: problem.body };
@@ -740,6 +867,7 @@ export function minimalServer({ fault = '' } = {}) {
       response.setHeader('cache-control', 'no-store');
       if (outcome.device !== undefined) return stream(response, outcome.device, outcome.after ?? 0);
       if (outcome.json !== undefined) response.setHeader('content-type', type);
+      if (outcome.bytes !== undefined) return response.writeHead(outcome.status, { 'content-type': 'application/octet-stream', ...outcome.headers }).end(outcome.bytes);
       response.writeHead(outcome.status).end(outcome.json === undefined ? undefined : JSON.stringify(outcome.json));
     });
   });
@@ -762,7 +890,8 @@ export function minimalServer({ fault = '' } = {}) {
   const tidy = setInterval(() => {
     for (const [mark, until] of nonces) if (until < Date.now()) nonces.delete(mark);
   }, 60_000).unref();
-  server.on('close', () => clearInterval(tidy));
+  const due = setInterval(deliverDue, 200).unref();
+  server.on('close', () => (clearInterval(tidy), clearInterval(due)));
   return server;
 }
 
