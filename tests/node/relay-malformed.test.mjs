@@ -40,6 +40,24 @@ const ROWS = () => [
     ['DELETE', '/v1/invitations/short', undefined, 400, 'malformed', '16 bytes'],
     ['POST', '/v1/groups/short/commits', commit(), 400, 'malformed', '32 bytes'],
     ['POST', `/v1/groups/short/messages?id=${ID}`, privateMessage(group, 1, 1), 400, 'malformed', '32 bytes'],
+    // messages with a time, and blobs
+    ...['x', '', '0', '-1', '1e3', '1', '99999999999999999999', '9007199254740991', '5&deliver_at=5'].map((at) =>
+        ['POST', `/v1/groups/${b64u(group)}/messages?id=${ID}&deliver_at=${at}`, privateMessage(group, 1, 1), 400, 'malformed', 'deliver_at']),
+    ['DELETE', `/v1/groups/${b64u(group)}/messages/short`, undefined, 400, 'malformed', '16 bytes'],
+    ['DELETE', `/v1/groups/short/messages/${ID}`, undefined, 400, 'malformed', '32 bytes'],
+    ['DELETE', `/v1/groups/${b64u(group)}/messages/${ID}/x`, undefined, 404, 'not-found', 'call'],
+    ['DELETE', `/v1/groups/${b64u(group)}/messages/${ID}?sender=x`, undefined, 400, 'malformed', 'sender'],
+    ['DELETE', `/v1/groups/${b64u(group)}/messages/${ID}`, undefined, 404, 'not-found', 'message'],
+    ['PUT', `/v1/blobs/short?length=9&offset=0`, undefined, 400, 'malformed', '32 bytes'],
+    ...['', '?length=9', '?offset=0', '?length=0&offset=0', '?length=x&offset=0', '?length=9&offset=-1', '?length=9&length=9&offset=0'].map((query) =>
+        ['PUT', `/v1/blobs/${b64u(group)}${query}`, undefined, 400, 'malformed', 'query parameter']),
+    ['PUT', `/v1/blobs/${b64u(group)}?length=9&offset=0`, undefined, 400, 'malformed', 'body is missing'],
+    ['PUT', `/v1/blobs/${b64u(group)}?length=9&offset=0`, randomBytes(9), 400, 'malformed', 'octet-stream'],
+    ['PUT', `/v1/blobs/${b64u(group)}?length=67108865&offset=0`, undefined, 413, 'too-large', 'blob'],
+    ['GET', '/v1/blobs/short', undefined, 400, 'malformed', '32 bytes'],
+    ['GET', `/v1/blobs/${b64u(group)}`, undefined, 404, 'not-found', 'blob'],
+    ['GET', '/v1/blobs/short/state', undefined, 400, 'malformed', '32 bytes'],
+    ['DELETE', `/v1/blobs/${b64u(group)}`, undefined, 404, 'not-found', 'blob'],
     // JSON as such, on each call that has some
     ...[['PUT', '/v1/key-packages'], ['POST', '/v1/key-packages/claim'], ['POST', `/v1/groups/${b64u(group)}/commits`], ['POST', '/v1/invitations'],
         ['PUT', '/v1/roster'], ['POST', '/v1/devices'], ['POST', '/v1/clinics']].flatMap(([method, path]) => [
