@@ -709,7 +709,15 @@ static void change_frame(draft *d, bool late) {
             d->personal = true;
             break;
         case 4: content->authenticated_data = some_bytes(d->a, s->d); break;
-        case 5: content->type = (uint8_t)(1 + s->d % 3); break;
+        case 5: /* and something of that type in it */
+            content->type = (uint8_t)(1 + s->d % 3);
+            if (content->type == CONTENT_APPLICATION)
+                content->application_data = span_text("as if");
+            else if (content->type == CONTENT_PROPOSAL)
+                content->proposal = (proposal){.type = PROPOSAL_REMOVE, .remove = s->c};
+            else
+                content->commit = (commit){0};
+            break;
         case 6: auth->signature = altered(d->a, auth->signature, s->d); break;
         case 7: auth->signature = some_bytes(d->a, s->d); break;
         case 8: auth->confirmation_tag = altered(d->a, auth->confirmation_tag, s->d); break;
