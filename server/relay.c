@@ -392,8 +392,8 @@ static const route *find_route(const request *rq, span ids[2]) {
 }
 
 const char *relay_call_of(const request *rq) {
-    span id;
-    const route *way = find_route(rq, &id);
+    span ids[2];
+    const route *way = find_route(rq, ids);
     return way != NULL ? way->path : NULL;
 }
 
