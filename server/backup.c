@@ -20,6 +20,11 @@ static err wrong(const char *doing, const char *why) {
     return ERR_STORE;
 }
 
+static err damaged(void) {
+    (void)wrong("check", "the copy is damaged, or no database");
+    return ERR_STORE_CORRUPT;
+}
+
 static err flush(const char *path, int flags) {
     int fd = open(path, flags | O_CLOEXEC);
     bool done = fd >= 0 && fsync(fd) == 0;
@@ -75,7 +80,7 @@ static err copy_file(const char *from, const char *part) {
         e = copy_pages(source, target);
     /* The pages say that there is a log; a copy is one file, readable where nothing can be written. */
     if (e == OK && sqlite3_exec(target, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL) != 0)
-        e = wrong("write", sqlite3_errmsg(target));
+        e = sqlite3_errcode(target) == SQLITE_CORRUPT ? damaged() : wrong("write", sqlite3_errmsg(target));
     (void)sqlite3_close(source);
     (void)sqlite3_close(target);
     return e == OK ? flush(part, O_RDONLY) : e;
@@ -117,10 +122,8 @@ static err check(const char *path) {
     sqlite3 *d = NULL;
     char answer[80] = "", version[24] = "";
     err e = open_at(path, SQLITE_OPEN_READONLY, &d);
-    if (e == OK && (ask(d, "PRAGMA integrity_check", answer, sizeof answer) != OK || strcmp(answer, "ok") != 0)) {
-        (void)wrong("check", "the copy is damaged, or no database");
-        e = ERR_STORE_CORRUPT;
-    }
+    if (e == OK && (ask(d, "PRAGMA integrity_check", answer, sizeof answer) != OK || strcmp(answer, "ok") != 0))
+        e = damaged();
     if (e == OK && (ask(d, "PRAGMA user_version", version, sizeof version) != OK || strcmp(version, "0") == 0 ||
                     ask(d, "SELECT count(*) FROM clinics", answer, sizeof answer) != OK)) {
         (void)wrong("check", "this is a database, but not a relay's");
