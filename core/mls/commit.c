@@ -382,6 +382,8 @@ err group_stage_commit(group *g, const commit_params *params, arena *a, commit_o
     if (g->pending != NULL)
         return ERR_PENDING_COMMIT;
     TRY(ratchet_tree_load(&g->tree, a));
+    if (ratchet_tree_leaf(&g->tree, g->own_leaf) == NULL) /* records that were damaged */
+        return ERR_STORE_CORRUPT;
     TRY(group_load_keys(g, a));
     TRY(stage_new(g, params, SPAN_NONE, a, out, staged));
     g->pending = *staged;
