@@ -14,8 +14,20 @@ typedef struct relay_wakes_list {
     size_t n, room;
 } relay_wakes_list;
 
+/* The end of a clinic's audit chain, while a batch runs. */
+typedef struct audit_head {
+    uint8_t clinic[ID_SIZE];
+    int64_t number; /* of the last entry; 0: there is none */
+    uint8_t hash[32];
+    int64_t signed_number, signed_at; /* the newest checkpoint */
+    bool changed;
+} audit_head;
+
 struct relay {
     db *db;
+    signature_key audit_key;
+    audit_head audit_heads[BATCH_MAX];
+    size_t audit_heads_count;
     relay_options options;
     struct rate_table *rates;
     arena scratch; /* one request's memory */
@@ -39,6 +51,14 @@ typedef struct call {
     int64_t now_ms;
     bool keep_changes;
     bool over_wakes; /* memory for a wake-up ran out */
+
+    /* For the audit log. */
+    bool authenticated;
+    bool not_audited;    /* this one is no access */
+    const char *problem; /* the name of the last problem */
+    uint8_t object[AUDIT_OBJECT_MAX];
+    size_t object_size; /* 0: the id of the path, if it has one */
+    span sealed;
 
     /* Who asks; which of these is set depends on the call. */
     uint8_t clinic[ID_SIZE];
@@ -70,6 +90,10 @@ bool query_integer(call *c, const char *name, int64_t missing, int64_t min, int6
 bool chain_read(call *c, span bytes, certificate_chain *chain);
 bool chain_verify(call *c, const certificate_chain *chain);
 
+/* ---- the audit log: what a call is about, when its path does not name it; at most AUDIT_OBJECT_MAX bytes. */
+void call_object(call *c, span name);
+void call_object_number(call *c, int64_t number);
+
 /* ---- events. A clinic's events have one sequence; event_next takes the next number of it. */
 typedef enum event_kind {
     EVENT_MESSAGE = 1,
@@ -95,8 +119,8 @@ int64_t deliver_to_roster_keepers(call *c, int64_t seq, const uint8_t except[ID_
 int64_t deliver_to_all(call *c, int64_t seq);
 /* Stores the body once for all who wait for it; stores nothing when nobody does. */
 void event_store(call *c, int64_t seq, int64_t waiting, const event *e);
-/* Takes everything up to `after` out of a device's inbox, and bodies that nobody waits for any more. */
-void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
+/* Takes everything up to `after` out of a device's inbox, and bodies that nobody waits for any more. False: there was nothing. */
+bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
 void wake_device(call *c, const uint8_t device[ID_SIZE]);
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
 int64_t clinic_sequence(call *c);
@@ -154,5 +178,8 @@ bool call_invitation_create(call *c);
 bool call_invitation_get(call *c);
 bool call_invitation_list(call *c);
 bool call_invitation_withdraw(call *c);
+bool call_audit_checkpoint(call *c);
+bool call_audit_read(call *c);
+bool call_audit_add(call *c);
 
 #endif

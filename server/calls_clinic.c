@@ -11,8 +11,9 @@ bool call_well_known(call *c) {
     text_member_integer(t, "members", MEMBERS_MAX);
     text_member_integer(t, "scheduled", SCHEDULED_MAX);
     text_member_integer(t, "blob", BLOB_MAX);
-    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\"],\"clinics\":");
+    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\"],\"clinics\":");
     text_put(t, c->relay->options.clinics_open ? "\"open\"" : "\"closed\"");
+    text_member_base64url(t, "audit_key", signature_key_public(&c->relay->audit_key));
     text_member_integer(t, "now", c->now_ms);
     text_put(t, "}");
     return answer(c, 200);
@@ -49,6 +50,7 @@ bool call_roster_put(call *c) {
     span roster = json_bytes(&c->json, "roster", ROSTER_MAX);
     if (json_faulty(c))
         return true;
+    call_object_number(c, number);
     if ((c->rights & RIGHT_ROSTER) == 0)
         return problem(c, PROBLEM_FORBIDDEN, "the caller's certificate lacks the right to publish a roster");
     if (!root_signed(c, roster))

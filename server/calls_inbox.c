@@ -87,14 +87,14 @@ void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
 
 /* ---- out */
 
-void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
+bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
     db_value clinic = db_id(c->clinic), id = db_id(device), last = db_i(after);
     db_rows r = DB_QUERY(c->db, "SELECT 1 FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3 LIMIT 1",
                          clinic, id, last);
     bool any = db_next(&r);
     db_end(&r);
     if (!any)
-        return;
+        return false;
     DB_RUN(c->db,
            "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
            "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
@@ -104,6 +104,7 @@ void inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
            "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
            clinic, id, last);
     DB_RUN(c->db, "DELETE FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3", clinic, id, last);
+    return true;
 }
 
 static void put_sender(text *t, const db_rows *r) {
@@ -214,12 +215,15 @@ bool call_inbox(call *c) {
         return problem(c, PROBLEM_MALFORMED, "query parameter \"after\" is beyond the clinic's newest sequence number");
     memcpy(wait.clinic, c->clinic, ID_SIZE);
     memcpy(wait.device, c->device, ID_SIZE);
-    inbox_acknowledge(c, c->device, wait.after);
+    call_object_number(c, wait.after);
+    bool took = inbox_acknowledge(c, c->device, wait.after);
     if (c->rq->event_stream) {
         *c->rs = (response){.status = 200, .type = "text/event-stream", .then = THEN_STREAM, .wait = wait};
         return true;
     }
-    if (inbox_page(c->db, &wait, c->now_ms, &c->out) || wait.seconds == 0)
+    bool gave = inbox_page(c->db, &wait, c->now_ms, &c->out);
+    c->not_audited = !took && !gave; /* looking for news and finding none is not an access */
+    if (gave || wait.seconds == 0)
         return answer(c, 200);
     *c->rs = (response){.status = 200, .then = THEN_WAIT, .wait = wait};
     return true;

@@ -43,6 +43,7 @@ bool call_invitation_create(call *c) {
     if (invite->not_after > SEQUENCE_MAX)
         return problem(c, PROBLEM_BAD_CERTIFICATE, "not_after is beyond 2^53");
     invite_id_of(invite->subject_key, id);
+    call_object(c, SPAN(id));
     bool same = false;
     if (invitation_exists(c, id, chain_bytes, sealed, check, &same))
         return same ? id_answer(c, 200, id)

@@ -95,6 +95,8 @@ bool call_key_packages_claim(call *c) {
     const uint8_t *devices = json_fixed_list(&c->json, "devices", ID_SIZE, DEVICES_A_CALL_MAX, &n);
     if (json_faulty(c))
         return true;
+    if (n > 0)
+        call_object(c, span_of(devices, n == 1 ? ID_SIZE : 2 * ID_SIZE));
     if ((c->rights & RIGHT_MESSAGE) == 0)
         return problem(c, PROBLEM_FORBIDDEN, "the caller's certificate lacks the right to take part in conversations");
     text_put(&c->out, "{\"key_packages\":[");

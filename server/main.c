@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "backup.h"
 #include "db.h"
 #include "doctor.h"
@@ -155,10 +156,23 @@ static err doctor(options *o, const account *a) {
     return e;
 }
 
+static err audit(options *o, const account *a) {
+    db *d = NULL;
+    size_t faults = 0;
+    err e = become(a);
+    if (e == OK)
+        e = open_database(o, true, &d);
+    if (e == OK)
+        e = audit_verify_run(d, o->clinic, o->checkpoint, &faults);
+    db_close(d);
+    return e == OK && faults > 0 ? ERR_STORE_CORRUPT : e;
+}
+
 static const struct {
     const char *name;
     err (*run)(options *o, const account *a); /* the account is NULL: stay who we are */
-} COMMANDS[] = {{"serve", serve}, {"init", init}, {"backup", backup}, {"restore", restore}, {"doctor", doctor}};
+} COMMANDS[] = {{"serve", serve},     {"init", init},     {"backup", backup},
+                {"restore", restore}, {"doctor", doctor}, {"audit", audit}};
 
 static int refuse(const char *why) {
     fprintf(stderr, "sotto-relay: %s\n", why);

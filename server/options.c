@@ -14,6 +14,8 @@ static const char USAGE[] =
     "       sotto-relay backup --data DIR --to FILE       copy it whole; also while a relay serves it\n"
     "       sotto-relay restore --data DIR --from FILE    put such a copy back; no relay may serve it\n"
     "       sotto-relay doctor DATABASE            say what is in it, as JSON; also while a relay serves it\n"
+    "       sotto-relay audit verify DATABASE [--clinic NAME] [--checkpoint FILE]\n"
+    "                                              is the audit log whole? Also while a relay serves it; 1: it is not\n"
     "       sotto-relay version\n"
     "DATABASE is one of\n"
     "  --data DIR           a directory of the relay's own (SQLite)\n"
@@ -88,6 +90,8 @@ static bool is_text(options *o, const char *name, const char *value) {
                  {"--user", &o->user},
                  {"--to", &o->to},
                  {"--from", &o->from},
+                 {"--clinic", &o->clinic},
+                 {"--checkpoint", &o->checkpoint},
                  {"--host", &o->front.host},
                  {"--static", &o->front.static_folder},
                  {"--tls-cert", &o->front.tls_certificate},
@@ -168,7 +172,10 @@ bool options_read(int argc, char **argv, options *o, int *status) {
         *status = 0;
         return false;
     }
-    for (int i = 2; i < argc; i++) {
+    bool audit = strcmp(o->command, "audit") == 0;
+    if (audit && (argc < 3 || strcmp(argv[2], "verify") != 0))
+        return wrong("say audit verify");
+    for (int i = audit ? 3 : 2; i < argc; i++) {
         if (strcmp(argv[i], "--force") == 0) {
             o->force = true;
         } else if (i + 1 >= argc || !option(o, argv[i], argv[i + 1])) {

@@ -7,9 +7,10 @@
 
 typedef struct options {
     const char *command;
-    const char *data, *db; /* one of them */
-    const char *user;      /* NULL: stay who we are */
-    const char *to, *from; /* files of backup and restore */
+    const char *data, *db;           /* one of them */
+    const char *user;                /* NULL: stay who we are */
+    const char *to, *from;           /* files of backup and restore */
+    const char *clinic, *checkpoint; /* of audit verify; NULL: all, the newest */
     bool force;
     relay_options relay;
     front_options front;

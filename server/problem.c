@@ -20,6 +20,8 @@ void response_free(response *rs) {
     rs->body_size = 0;
 }
 
+const char *problem_name(problem_kind kind) { return TABLE[kind].word; }
+
 void problem_write(response *rs, problem_kind kind, const char *detail, const char *extra, int64_t value) {
     text t = {0};
     text_put(&t, "{\"type\":\"urn:sotto:problem:");

@@ -36,6 +36,8 @@ typedef enum problem_kind {
 #undef X
 } problem_kind;
 
+/* Its name in PROTOCOL.md. */
+const char *problem_name(problem_kind kind);
 /* Replaces whatever the response held. `extra` names one more member, or is NULL. `detail` is plain text of ours. */
 void problem_write(response *rs, problem_kind kind, const char *detail, const char *extra, int64_t value);
 

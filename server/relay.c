@@ -6,8 +6,9 @@
 
 #include <sodium/randombytes.h>
 
+#include "base/secret.h"
 #include "base/text.h"
-#include "call.h"
+#include "audit.h"
 #include "rate.h"
 #include "signature_check.h"
 
@@ -30,37 +31,46 @@ typedef struct route {
     bool json;
     bool enrols;     /* also under the rate of enrolments */
     size_t body_max; /* 0: has no content */
+    audit_call audit;
     bool (*run)(call *c);
 } route;
 
 static const route ROUTES[] = {
-    {METHOD_GET, "/.well-known/sotto", WHO_ANYBODY, false, false, 0, call_well_known},
-    {METHOD_POST, "/v1/clinics", WHO_CLINIC, true, true, BODY_MAX, call_clinic_create},
-    {METHOD_POST, "/v1/devices", WHO_ENROLS, true, true, BODY_MAX, call_device_enrol},
-    {METHOD_GET, "/v1/devices/{}", WHO_DEVICE, false, false, 0, call_device_get},
-    {METHOD_DELETE, "/v1/devices/{}", WHO_DEVICE, false, false, 0, call_device_revoke},
-    {METHOD_PUT, "/v1/key-packages", WHO_DEVICE, true, false, BODY_MAX, call_key_packages_put},
-    {METHOD_GET, "/v1/key-packages", WHO_DEVICE, false, false, 0, call_key_packages_get},
-    {METHOD_POST, "/v1/key-packages/claim", WHO_DEVICE, true, false, BODY_MAX, call_key_packages_claim},
-    {METHOD_POST, "/v1/groups/{}/commits", WHO_DEVICE, true, false, BODY_MAX, call_commit},
-    {METHOD_POST, "/v1/groups/{}/messages", WHO_DEVICE, false, false, MESSAGE_MAX, call_message},
-    {METHOD_DELETE, "/v1/groups/{}/messages/{}", WHO_DEVICE, false, false, 0, call_message_withdraw},
-    {METHOD_PUT, "/v1/blobs/{}", WHO_DEVICE, false, false, BLOB_PIECE_MAX, call_blob_put},
-    {METHOD_GET, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, call_blob_get},
-    {METHOD_DELETE, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, call_blob_delete},
-    {METHOD_GET, "/v1/blobs/{}/state", WHO_DEVICE, false, false, 0, call_blob_state},
-    {METHOD_GET, "/v1/inbox", WHO_DEVICE, false, false, 0, call_inbox},
-    {METHOD_POST, "/v1/invitations", WHO_DEVICE, true, false, BODY_MAX, call_invitation_create},
-    {METHOD_GET, "/v1/invitations", WHO_DEVICE, false, false, 0, call_invitation_list},
-    {METHOD_GET, "/v1/invitations/{}", WHO_INVITE, false, true, 0, call_invitation_get},
-    {METHOD_DELETE, "/v1/invitations/{}", WHO_DEVICE, false, false, 0, call_invitation_withdraw},
-    {METHOD_PUT, "/v1/roster", WHO_DEVICE, true, false, BODY_MAX, call_roster_put},
-    {METHOD_GET, "/v1/roster", WHO_DEVICE_OR_INVITE, false, false, 0, call_roster_get},
+    {METHOD_GET, "/.well-known/sotto", WHO_ANYBODY, false, false, 0, AUDIT_NOTHING, call_well_known},
+    {METHOD_POST, "/v1/clinics", WHO_CLINIC, true, true, BODY_MAX, AUDIT_CREATE_CLINIC, call_clinic_create},
+    {METHOD_POST, "/v1/devices", WHO_ENROLS, true, true, BODY_MAX, AUDIT_ENROL, call_device_enrol},
+    {METHOD_GET, "/v1/devices/{}", WHO_DEVICE, false, false, 0, AUDIT_READ_DEVICE, call_device_get},
+    {METHOD_DELETE, "/v1/devices/{}", WHO_DEVICE, false, false, 0, AUDIT_REVOKE, call_device_revoke},
+    {METHOD_PUT, "/v1/key-packages", WHO_DEVICE, true, false, BODY_MAX, AUDIT_PUBLISH_KEY_PACKAGES,
+     call_key_packages_put},
+    {METHOD_GET, "/v1/key-packages", WHO_DEVICE, false, false, 0, AUDIT_NOTHING, call_key_packages_get},
+    {METHOD_POST, "/v1/key-packages/claim", WHO_DEVICE, true, false, BODY_MAX, AUDIT_CLAIM_KEY_PACKAGES,
+     call_key_packages_claim},
+    {METHOD_POST, "/v1/groups/{}/commits", WHO_DEVICE, true, false, BODY_MAX, AUDIT_COMMIT, call_commit},
+    {METHOD_POST, "/v1/groups/{}/messages", WHO_DEVICE, false, false, MESSAGE_MAX, AUDIT_MESSAGE, call_message},
+    {METHOD_DELETE, "/v1/groups/{}/messages/{}", WHO_DEVICE, false, false, 0, AUDIT_WITHDRAW_MESSAGE,
+     call_message_withdraw},
+    {METHOD_PUT, "/v1/blobs/{}", WHO_DEVICE, false, false, BLOB_PIECE_MAX, AUDIT_PUT_BLOB, call_blob_put},
+    {METHOD_GET, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, AUDIT_READ_BLOB, call_blob_get},
+    {METHOD_DELETE, "/v1/blobs/{}", WHO_DEVICE, false, false, 0, AUDIT_DELETE_BLOB, call_blob_delete},
+    {METHOD_GET, "/v1/blobs/{}/state", WHO_DEVICE, false, false, 0, AUDIT_NOTHING, call_blob_state},
+    {METHOD_GET, "/v1/inbox", WHO_DEVICE, false, false, 0, AUDIT_INBOX, call_inbox},
+    {METHOD_POST, "/v1/invitations", WHO_DEVICE, true, false, BODY_MAX, AUDIT_INVITE, call_invitation_create},
+    {METHOD_GET, "/v1/invitations", WHO_DEVICE, false, false, 0, AUDIT_LIST_INVITATIONS, call_invitation_list},
+    {METHOD_GET, "/v1/invitations/{}", WHO_INVITE, false, true, 0, AUDIT_READ_INVITATION, call_invitation_get},
+    {METHOD_DELETE, "/v1/invitations/{}", WHO_DEVICE, false, false, 0, AUDIT_WITHDRAW, call_invitation_withdraw},
+    {METHOD_PUT, "/v1/roster", WHO_DEVICE, true, false, BODY_MAX, AUDIT_PUBLISH_ROSTER, call_roster_put},
+    {METHOD_GET, "/v1/roster", WHO_DEVICE_OR_INVITE, false, false, 0, AUDIT_READ_ROSTER, call_roster_get},
+    /* Everybody looks at checkpoints all the time; if that were an entry, there would always be one to make. */
+    {METHOD_GET, "/v1/audit/checkpoint", WHO_DEVICE, false, false, 0, AUDIT_NOTHING, call_audit_checkpoint},
+    {METHOD_GET, "/v1/audit", WHO_DEVICE, false, false, 0, AUDIT_READ_AUDIT, call_audit_read},
+    {METHOD_POST, "/v1/audit", WHO_DEVICE, true, false, BODY_MAX, AUDIT_CLIENT_EVENT, call_audit_add},
 };
 
 /* ---- outcomes */
 
 bool problem_more(call *c, problem_kind kind, const char *detail, const char *extra, int64_t value) {
+    c->problem = problem_name(kind);
     problem_write(c->rs, kind, detail, extra, value);
     return true;
 }
@@ -99,6 +109,17 @@ bool answer(call *c, int status) {
 
 void relay_unavailable(response *rs) {
     problem_write(rs, PROBLEM_UNAVAILABLE, "nothing was changed; try again", NULL, 0);
+}
+
+void call_object(call *c, span name) {
+    c->object_size = name.n < sizeof c->object ? name.n : sizeof c->object;
+    memcpy(c->object, name.p, c->object_size);
+}
+
+void call_object_number(call *c, int64_t number) {
+    for (int i = 0; i < 8; i++)
+        c->object[i] = (uint8_t)((uint64_t)number >> (56 - 8 * i));
+    c->object_size = 8;
 }
 
 /* ---- input */
@@ -178,10 +199,17 @@ bool chain_verify(call *c, const certificate_chain *chain) {
 
 static bool find_clinic(call *c) {
     db_lock(c->db, SPAN(c->clinic));
-    db_rows r = DB_QUERY(c->db, "SELECT root_key FROM clinics WHERE clinic = $1", db_id(c->clinic));
+    db_rows r = DB_QUERY(c->db,
+                         "SELECT c.root_key, h.number, h.hash, h.signed_number, h.signed_at FROM clinics c "
+                         "LEFT JOIN audit_heads h ON h.clinic = c.clinic WHERE c.clinic = $1",
+                         db_id(c->clinic));
     bool found = db_next(&r);
-    if (found)
+    if (found) {
+        bool any = !db_is_null(&r, 1);
         memcpy(c->root_key, db_bytes(&r, 0).p, sizeof c->root_key);
+        audit_head_seen(c, any ? db_integer(&r, 1) : 0, any ? db_bytes(&r, 2) : SPAN_NONE, any ? db_integer(&r, 3) : 0,
+                        any ? db_integer(&r, 4) : 0);
+    }
     db_end(&r);
     return found;
 }
@@ -339,6 +367,10 @@ static bool authenticate(call *c, const route *way) {
         problem(c, PROBLEM_BAD_SIGNATURE, fault);
         return false;
     }
+    /* From here on a refusal is in the audit log; the rate bounds how much a device can write to it. */
+    if (is_slowed(c, RATE_OF_DEVICE, head.keyid, c->relay->options.rate_device, "too many requests of this device"))
+        return false;
+    c->authenticated = true;
     if (facts.revoked) {
         problem(c, PROBLEM_REVOKED, "this device may not ask for anything any more");
         return false;
@@ -352,8 +384,6 @@ static bool authenticate(call *c, const route *way) {
             problem(c, PROBLEM_FORBIDDEN, "this relay is closed to new clinics");
         return false;
     }
-    if (is_slowed(c, RATE_OF_DEVICE, head.keyid, c->relay->options.rate_device, "too many requests of this device"))
-        return false;
     if (!nonce_is_new(c, &head)) {
         if (!db_failed(c->db))
             problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
@@ -459,6 +489,7 @@ static void run_call(call *c, const route *way) {
         json_open(&c->json, c->rq->body, c->arena);
     if (json_faulty(c))
         return;
+    audit_head *head = audit_head_find(c), before = head != NULL ? *head : (audit_head){0};
     db_savepoint(c->db);
     (void)way->run(c);
     bool done = c->rs->status != 0 && (c->rs->status < 400 || c->keep_changes);
@@ -468,9 +499,20 @@ static void run_call(call *c, const route *way) {
             return;
     }
     c->relay->wakes.n = wakes;
+    if (head != NULL)
+        *head = before;
     if (db_failed(c->db) || c->over_wakes)
         relay_unavailable(c->rs);
     db_rollback_to(c->db);
+}
+
+/* A 503 changed nothing and is asked again: it is no access. */
+static void write_audit(call *c, const route *way) {
+    if (c->rs->status == 0 || c->rs->status == 503 || db_failed(c->db))
+        return;
+    if (way->who == WHO_CLINIC && c->rs->status < 400 && !find_clinic(c))
+        return;
+    audit_note(c, way->audit);
 }
 
 void relay_handle(relay *r, const request *rq, response *rs) {
@@ -486,6 +528,8 @@ void relay_handle(relay *r, const request *rq, response *rs) {
             relay_unavailable(rs);
         else
             run_call(&c, way);
+        if (c.authenticated && way->audit != AUDIT_NOTHING && !(c.not_audited && rs->status < 400))
+            write_audit(&c, way);
     }
     json_close(&c.json);
     text_free(&c.out);
@@ -507,6 +551,8 @@ err relay_open(db *d, const relay_options *options, relay **out) {
     err e = arena_init(&r->scratch, SCRATCH_SIZE);
     if (e == OK)
         e = rate_open(RATE_SLOTS, seed, &r->rates);
+    if (e == OK)
+        e = audit_key_open(d, &r->audit_key);
     if (e != OK) {
         relay_close(r);
         return e;
@@ -521,6 +567,7 @@ void relay_close(relay *r) {
     if (r->scratch.base != NULL)
         arena_free(&r->scratch);
     rate_close(r->rates);
+    wipe(&r->audit_key, sizeof r->audit_key);
     free(r->wakes.p);
     free(r);
 }
@@ -528,6 +575,7 @@ void relay_close(relay *r) {
 bool relay_batch_begin(relay *r, int64_t now_ms) {
     r->now_ms = now_ms;
     r->wakes.n = 0;
+    r->audit_heads_count = 0;
     return db_begin(r->db) == OK;
 }
 
@@ -564,6 +612,7 @@ bool relay_hear(relay *r) {
 }
 
 bool relay_batch_end(relay *r) {
+    audit_write_heads(r);
     tell_others(r);
     if (db_commit(r->db) == OK)
         return true;

@@ -18,7 +18,7 @@ typedef struct request {
     span body;
     span range;          /* Range; not signed, for it only says which part of a blob is wanted */
     bool event_stream;   /* Accept: text/event-stream */
-    uint8_t address[16]; /* IPv6 or mapped IPv4; used for rates only, never stored or logged */
+    uint8_t address[16]; /* IPv6 or mapped IPv4; for rates; of it the audit log keeps the /24 or /48 */
 } request;
 
 /* An inbox that had nothing to say yet. */

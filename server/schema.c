@@ -79,6 +79,23 @@ const schema_step SCHEMA[] = {
      "PRIMARY KEY (clinic, blob, at))"},
     /* The sizes of a clinic's blobs together, so that the quota needs no count. */
     {2, true, "CREATE TABLE blob_use (clinic BYTEA NOT NULL, bytes BIGINT NOT NULL, PRIMARY KEY (clinic))"},
+    /* The audit log. An entry is the struct of PROTOCOL.md. */
+    {3, true,
+     "CREATE TABLE audit_entries (clinic BYTEA NOT NULL, number BIGINT NOT NULL, entry BYTEA NOT NULL, "
+     "PRIMARY KEY (clinic, number))"},
+    /* The end of the chain and the newest checkpoint: apart from the clinic's row, which holds the roster too. */
+    {3, true,
+     "CREATE TABLE audit_heads (clinic BYTEA NOT NULL, number BIGINT NOT NULL, hash BYTEA NOT NULL, "
+     "signed_number BIGINT NOT NULL, signed_at BIGINT NOT NULL, PRIMARY KEY (clinic))"},
+    {3, true,
+     "CREATE TABLE audit_checkpoints (clinic BYTEA NOT NULL, number BIGINT NOT NULL, hash BYTEA NOT NULL, "
+     "at BIGINT NOT NULL, signature BYTEA NOT NULL, PRIMARY KEY (clinic, number))"},
+    /* Ids of clients' own events that were used. */
+    {3, true,
+     "CREATE TABLE audit_events (clinic BYTEA NOT NULL, device BYTEA NOT NULL, id BYTEA NOT NULL, digest BYTEA NOT "
+     "NULL, number BIGINT NOT NULL, PRIMARY KEY (clinic, device, id))"},
+    /* One row, of all relays on this database. */
+    {3, false, "CREATE TABLE audit_key (number BIGINT NOT NULL, seed BYTEA NOT NULL, PRIMARY KEY (number))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -100,5 +117,9 @@ const char *const SCHEMA_TABLES[][2] = {
     {"blob_pieces", "SELECT clinic, blob, at, LENGTH(data) FROM blob_pieces ORDER BY clinic, blob, at"},
     {"blob_use", "SELECT * FROM blob_use ORDER BY clinic"},
     {"nonces", "SELECT * FROM nonces ORDER BY clinic, minute, keyid, nonce"},
+    {"audit_entries", "SELECT * FROM audit_entries ORDER BY clinic, number"},
+    {"audit_heads", "SELECT * FROM audit_heads ORDER BY clinic"},
+    {"audit_checkpoints", "SELECT * FROM audit_checkpoints ORDER BY clinic, number"},
+    {"audit_events", "SELECT * FROM audit_events ORDER BY clinic, device, id"},
     {NULL, NULL},
 };

@@ -69,6 +69,11 @@ export class Postgres {
     return `postgres://sotto@127.0.0.1:${this.port}/${name}`;
   }
 
+  /** Statements of somebody who has the database, in one transaction. @param {string} database its address @param {string} sql */
+  query(database, sql) {
+    return run('psql', ['-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', sql]);
+  }
+
   /** kill -9 of the whole server; its children end with it. */
   async crash() {
     const pid = Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]);

@@ -1,0 +1,205 @@
+#include "audit.h"
+
+#include <sodium/randombytes.h>
+
+#include "base/secret.h"
+#include "base/text.h"
+#include "crypto/sha256.h"
+
+#define LABEL_SIZE 32 /* room for each label */
+
+void wire_audit_entry(wire *w, audit_entry *e) {
+    wire_u64(w, &e->number);
+    wire_u64(w, &e->at);
+    wire_u8(w, &e->who);
+    wire_fixed(w, e->keyid, sizeof e->keyid);
+    wire_u8(w, &e->call);
+    wire_opaque_into(w, e->object, sizeof e->object, &e->object_size);
+    wire_u16(w, &e->status);
+    wire_opaque_into(w, e->problem, sizeof e->problem, &e->problem_size);
+    wire_opaque_into(w, e->network, sizeof e->network, &e->network_size);
+    wire_opaque(w, &e->sealed);
+    wire_fixed(w, e->previous, sizeof e->previous);
+}
+
+void audit_hash(span entry, uint8_t out[AUDIT_HASH_SIZE]) {
+    static const char LABEL[] = "Sotto audit 1";
+    uint8_t content[LABEL_SIZE + AUDIT_ENTRY_MAX];
+    size_t label = sizeof LABEL - 1, n = entry.n < AUDIT_ENTRY_MAX ? entry.n : AUDIT_ENTRY_MAX;
+    memcpy(content, LABEL, label);
+    if (n > 0)
+        memcpy(content + label, entry.p, n);
+    sha256(span_of(content, label + n), out);
+}
+
+/* ---- checkpoints */
+
+static void wire_checkpoint_signed(wire *w, audit_checkpoint *p) {
+    wire_fixed(w, p->clinic, sizeof p->clinic);
+    wire_u64(w, &p->number);
+    wire_fixed(w, p->hash, sizeof p->hash);
+    wire_u64(w, &p->at);
+}
+
+/* What the signature covers. */
+static span checkpoint_content(const audit_checkpoint *p, uint8_t *out, size_t size) {
+    static const char LABEL[] = "Sotto checkpoint 1";
+    audit_checkpoint copy = *p;
+    wire w;
+    memcpy(out, LABEL, sizeof LABEL - 1);
+    wire_write_init(&w, out + sizeof LABEL - 1, size - (sizeof LABEL - 1));
+    wire_checkpoint_signed(&w, &copy);
+    return span_of(out, sizeof LABEL - 1 + w.at);
+}
+
+#define CHECKPOINT_CONTENT_SIZE (LABEL_SIZE + ID_SIZE + AUDIT_HASH_SIZE + 16)
+
+err audit_checkpoint_verify(const audit_checkpoint *p, span public_key) {
+    uint8_t content[CHECKPOINT_CONTENT_SIZE];
+    return signature_verify(public_key, checkpoint_content(p, content, sizeof content), SPAN(p->signature));
+}
+
+void audit_sign_when_due(relay *r, audit_head *head) {
+    uint8_t content[CHECKPOINT_CONTENT_SIZE];
+    if (head->number == head->signed_number ||
+        (head->signed_number != 0 && r->now_ms - head->signed_at < AUDIT_CHECKPOINT_MS))
+        return;
+    audit_checkpoint p = {.number = (uint64_t)head->number, .at = (uint64_t)r->now_ms};
+    memcpy(p.clinic, head->clinic, ID_SIZE);
+    memcpy(p.hash, head->hash, sizeof p.hash);
+    signature_sign(&r->audit_key, checkpoint_content(&p, content, sizeof content), p.signature);
+    DB_RUN(r->db, "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ($1, $2, $3, $4, $5)",
+           db_id(head->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));
+    head->signed_number = head->number;
+    head->signed_at = r->now_ms;
+    head->changed = true;
+}
+
+/* ---- the relay's key */
+
+static bool read_seed(db *d, uint8_t seed[ED25519_SEED_SIZE]) {
+    db_rows r = DB_QUERY(d, "SELECT seed FROM audit_key WHERE number = $1", db_i(1));
+    bool found = db_next(&r) && db_bytes(&r, 0).n == ED25519_SEED_SIZE;
+    if (found)
+        memcpy(seed, db_bytes(&r, 0).p, ED25519_SEED_SIZE);
+    db_end(&r);
+    return found;
+}
+
+err audit_key_open(db *d, signature_key *key) {
+    uint8_t seed[ED25519_SEED_SIZE];
+    TRY(db_begin(d));
+    if (!read_seed(d, seed) && !db_failed(d)) {
+        /* Relays that start together: one of them makes it. */
+        randombytes_buf(seed, sizeof seed);
+        DB_RUN(d, "INSERT INTO audit_key (number, seed) VALUES ($1, $2) ON CONFLICT DO NOTHING", db_i(1),
+               db_b(SPAN(seed)));
+        (void)read_seed(d, seed);
+    }
+    err e = db_commit(d);
+    if (e == OK)
+        signature_key_from_seed(seed, key);
+    wipe(seed, sizeof seed);
+    return e;
+}
+
+err audit_key_public(db *d, uint8_t out[ED25519_PUBLIC_SIZE]) {
+    uint8_t seed[ED25519_SEED_SIZE];
+    signature_key key;
+    if (!read_seed(d, seed))
+        return db_failed(d) ? d->error : ERR_NOT_FOUND;
+    signature_key_from_seed(seed, &key);
+    memcpy(out, signature_key_public(&key).p, ED25519_PUBLIC_SIZE);
+    wipe(seed, sizeof seed);
+    wipe(&key, sizeof key);
+    return OK;
+}
+
+/* ---- the chain's end, in memory while a batch runs: it is under the clinic's lock until then */
+
+audit_head *audit_head_find(call *c) {
+    relay *r = c->relay;
+    for (size_t i = r->audit_heads_count; i-- > 0;)
+        if (memcmp(r->audit_heads[i].clinic, c->clinic, ID_SIZE) == 0)
+            return &r->audit_heads[i];
+    return NULL;
+}
+
+void audit_head_seen(call *c, int64_t number, span hash, int64_t signed_number, int64_t signed_at) {
+    relay *r = c->relay;
+    if (audit_head_find(c) != NULL)
+        return;
+    if (r->audit_heads_count == BATCH_MAX) {
+        audit_write_heads(r);
+        r->audit_heads_count = 0;
+    }
+    audit_head *head = &r->audit_heads[r->audit_heads_count++];
+    *head = (audit_head){.number = number, .signed_number = signed_number, .signed_at = signed_at};
+    memcpy(head->clinic, c->clinic, ID_SIZE);
+    if (hash.n == sizeof head->hash)
+        memcpy(head->hash, hash.p, sizeof head->hash);
+}
+
+static void put_network(audit_entry *e, const uint8_t address[16]) {
+    static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291 §2.5.5.2 */
+    bool four = memcmp(address, MAPPED, sizeof MAPPED) == 0;
+    e->network_size = four ? 3 : 6;
+    memcpy(e->network, address + (four ? 12 : 0), e->network_size);
+}
+
+static void put_object(const call *c, audit_entry *e) {
+    size_t n = c->id.n * 3 / 4;
+    if (c->object_size > 0) {
+        memcpy(e->object, c->object, c->object_size);
+        e->object_size = c->object_size;
+    } else if (n > 0 && n <= sizeof e->object && base64url_read(e->object, n, c->id) == OK) {
+        e->object_size = n;
+    }
+}
+
+void audit_note(call *c, audit_call what) {
+    uint8_t bytes[AUDIT_ENTRY_MAX];
+    wire w;
+    audit_head *head = audit_head_find(c);
+    if (head == NULL || db_failed(c->db))
+        return;
+    audit_entry e = {.number = (uint64_t)head->number + 1,
+                     .at = (uint64_t)c->now_ms,
+                     .call = (uint8_t)what,
+                     .status = (uint16_t)c->rs->status,
+                     .sealed = c->rs->status < 400 ? c->sealed : SPAN_NONE};
+    bool by_clinic = what == AUDIT_CREATE_CLINIC;
+    e.who = (uint8_t)(by_clinic ? AUDIT_BY_CLINIC : c->is_invite ? AUDIT_BY_INVITE : AUDIT_BY_DEVICE);
+    memcpy(e.keyid, by_clinic ? c->clinic : c->device, ID_SIZE);
+    put_object(c, &e);
+    if (c->rs->status >= 400 && c->problem != NULL) {
+        e.problem_size = strlen(c->problem) < sizeof e.problem ? strlen(c->problem) : sizeof e.problem;
+        memcpy(e.problem, c->problem, e.problem_size);
+    }
+    put_network(&e, c->rq->address);
+    memcpy(e.previous, head->hash, sizeof e.previous);
+    wire_write_init(&w, bytes, sizeof bytes);
+    wire_audit_entry(&w, &e);
+    span entry = span_of(bytes, w.at);
+    DB_RUN(c->db, "INSERT INTO audit_entries (clinic, number, entry) VALUES ($1, $2, $3)", db_id(c->clinic),
+           db_i((int64_t)e.number), db_b(entry));
+    audit_hash(entry, head->hash);
+    head->number++;
+    head->changed = true;
+}
+
+void audit_write_heads(relay *r) {
+    for (size_t i = 0; i < r->audit_heads_count; i++) {
+        audit_head *head = &r->audit_heads[i];
+        if (!head->changed)
+            continue;
+        audit_sign_when_due(r, head);
+        DB_RUN(r->db,
+               "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ($1, $2, $3, $4, $5) "
+               "ON CONFLICT (clinic) DO UPDATE SET number = excluded.number, hash = excluded.hash, "
+               "signed_number = excluded.signed_number, signed_at = excluded.signed_at",
+               db_id(head->clinic), db_i(head->number), db_b(SPAN(head->hash)), db_i(head->signed_number),
+               db_i(head->signed_at));
+        head->changed = false;
+    }
+}
