@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <libpq-fe.h>
 
@@ -20,6 +21,8 @@
 enum { TYPE_BYTEA = 17, TYPE_INT8 = 20, TYPE_INT4 = 23 };
 /* Relays that start together migrate one after the other: the number of an advisory lock. */
 #define MIGRATION_LOCK "7301841"
+/* A server that recovers from a crash is not asked more often than this: every try costs it a process. */
+#define RECONNECT_MS 200
 /* The digits of an int64, its sign and the end. */
 #define DIGITS_MAX 24
 
@@ -33,7 +36,8 @@ typedef struct postgres_db {
     db base;
     PGconn *connection;
     int64_t changes;
-    bool missed; /* notifications, while the connection was down */
+    int64_t tried_ms; /* to connect again */
+    bool missed;      /* notifications, while the connection was down */
     /* Statements prepared on this connection; the address is the name. */
     const char *prepared[STATEMENTS_MAX];
 } postgres_db;
@@ -196,9 +200,18 @@ static err prepare_connection(postgres_db *d) {
     return execute(d, "SET synchronous_commit = on; LISTEN sotto", "open");
 }
 
+static int64_t steady_ms(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static err reconnect(postgres_db *d) {
     if (PQstatus(d->connection) == CONNECTION_OK)
         return OK;
+    if (d->tried_ms != 0 && steady_ms() - d->tried_ms < RECONNECT_MS)
+        return ERR_STORE;
+    d->tried_ms = steady_ms();
     memset(d->prepared, 0, sizeof d->prepared);
     d->missed = true;
     PQreset(d->connection);

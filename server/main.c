@@ -158,14 +158,13 @@ static err doctor(options *o, const account *a) {
 
 static err audit(options *o, const account *a) {
     db *d = NULL;
-    size_t faults = 0;
     err e = become(a);
     if (e == OK)
         e = open_database(o, true, &d);
     if (e == OK)
-        e = audit_verify_run(d, o->clinic, o->checkpoint, &faults);
+        e = audit_verify_run(d, o->clinic, o->checkpoint, &o->faults);
     db_close(d);
-    return e == OK && faults > 0 ? ERR_STORE_CORRUPT : e;
+    return e;
 }
 
 static const struct {
@@ -203,5 +202,7 @@ int main(int argc, char **argv) {
         log_line(LOG_ERROR, "event=stop error=%s message=\"%s\"", err_name(e), err_text(e));
     else
         log_line(LOG_INFO, "event=stop");
-    return e == OK ? 0 : 1;
+    if (e != OK)
+        return COMMANDS[i].run == audit ? 2 : 1; /* 1 says that the log is not whole */
+    return o.faults > 0 ? 1 : 0;
 }
