@@ -11,7 +11,7 @@ typedef struct options {
     const char *user;                /* NULL: stay who we are */
     const char *to, *from;           /* files of backup and restore */
     const char *clinic, *checkpoint; /* of audit verify; NULL: all, the newest */
-    size_t faults; /* that audit verify found */
+    size_t faults;                   /* that audit verify found */
     bool force;
     relay_options relay;
     front_options front;

@@ -30,7 +30,7 @@ function decode(text) {
 }
 
 /** What follows after an entry, a few at a time, its chain checked. @param {import('../suite.mjs').Context} c @param {import('../actors.mjs').Device} reader */
-async function read(c, reader, after = 0, previous = Buffer.alloc(32)) {
+async function read(c, reader, after = 0, previous = /** @type {Buffer} */ (Buffer.alloc(32))) {
   const entries = [];
   for (let next = after; ;) {
     const page = c.expect(await reader.ask('GET', `/v1/audit?after=${next}&limit=20`), 200);
