@@ -1,5 +1,5 @@
-// The suite against the servers that there are: sotto-relay on SQLite, the minimal one, and the minimal one made wrong in one way
-// after the other, which the check that names that fault must see. Before that, the contract itself.
+// The suite against the servers that there are: sotto-relay on SQLite and on PostgreSQL, the minimal one, and the minimal one made
+// wrong in one way after the other, which the check that names that fault must see. Before that, the contract itself.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Validator } from '@seriousme/openapi-schema-validator';
+import { Postgres, absent } from '../node/support/postgres.mjs';
 import { CONTRACT_FILE, Contract } from './contract.mjs';
 import { FAULTS, minimalServer } from './minimal-server.mjs';
+import { report as tableOf } from './report.mjs';
 import { runSuite } from './suite.mjs';
 
 const RELAY = process.env['SOTTO_RELAY'] ?? fileURLToPath(new URL('../../build/sotto-relay', import.meta.url));
@@ -20,15 +22,17 @@ const WHOLE = ['reorder', 'lose', 'repeat', 'accept-stale-epoch', 'accept-bad-si
 
 /** @typedef {import('node:test').TestContext} TestContext */
 
-/** @param {TestContext} t @param {Record<string, string | number>} options @param {string} [data] @returns {Promise<{ url: string, stop: () => Promise<unknown> }>} */
-function startRelay(t, options, data = mkdtempSync(join(tmpdir(), 'sotto-conformance-'))) {
-  const args = ['serve', '--data', data, '--port', '0', ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])];
+const onSqlite = () => ['--data', mkdtempSync(join(tmpdir(), 'sotto-conformance-'))];
+
+/** @param {TestContext} t @param {Record<string, string | number>} options @param {string[]} [where] @returns {Promise<{ url: string, stop: () => Promise<unknown> }>} */
+function startRelay(t, options, where = onSqlite()) {
+  const args = ['serve', ...where, '--port', '0', ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])];
   const child = spawn(RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
   const stop = () => (child.kill('SIGTERM'), ended);
   t.after(async () => {
     assert.equal(await stop(), 0, log);
-    rmSync(data, { recursive: true, force: true });
+    if (where[0] === '--data') rmSync(/** @type {string} */ (where[1]), { recursive: true, force: true });
   });
   let log = '';
   return new Promise((resolve, reject) => {
@@ -51,8 +55,9 @@ async function startMinimal(t, fault) {
 }
 
 /** Each check as a test of its own. @param {TestContext} t @param {import('./suite.mjs').Report} report */
-async function show(t, { results }) {
-  for (const { group, name, state, why } of results) {
+async function show(t, report) {
+  for (const line of tableOf(report).split('\n')) if (line !== '') t.diagnostic(line);
+  for (const { group, name, state, why } of report.results) {
     await t.test(`${group}: ${name}`, (own) => {
       if (state === 'skipped') own.skip(why);
       else assert.equal(state, 'passed', why);
@@ -88,13 +93,30 @@ test('sotto-relay on SQLite', { skip: existsSync(RELAY) ? false : 'build/sotto-r
   await show(t, await runSuite(url));
 });
 
+test('sotto-relay on PostgreSQL', { skip: existsSync(RELAY) ? absent() ?? false : 'build/sotto-relay not built' }, async (t) => {
+  let server;
+  try {
+    server = await Postgres.start();
+  } catch (error) {
+    return t.skip(`PostgreSQL does not start here: ${/** @type {Error} */ (error).message}`);
+  }
+  try {
+    const { url, stop } = await startRelay(t, NO_RATES, ['--db', server.database()]);
+    const report = await runSuite(url);
+    await stop();
+    await show(t, report);
+  } finally {
+    await server.stop();
+  }
+});
+
 test('sotto-relay, closed to new clinics', { skip: existsSync(RELAY) ? false : 'build/sotto-relay not built' }, async (t) => {
-  const data = mkdtempSync(join(tmpdir(), 'sotto-conformance-'));
+  const where = onSqlite();
   const clinicSeed = randomBytes(32);
-  const open = await startRelay(t, NO_RATES, data);
+  const open = await startRelay(t, NO_RATES, where);
   await runSuite(open.url, { clinicSeed, only: /^$/ });
   await open.stop();
-  const { url } = await startRelay(t, { ...NO_RATES, clinics: 'closed' }, data);
+  const { url } = await startRelay(t, { ...NO_RATES, clinics: 'closed' }, where);
   const report = await runSuite(url, { clinicSeed, only: /^(server|roster|inbox):/ });
   await show(t, report);
   assert.ok(report.results.some((r) => r.name === 'closed to new clinics, it says so' && r.state === 'passed'));

@@ -3,7 +3,7 @@
 // It shows how little a server needs; it keeps nothing, limits no rates and is no server to run a clinic on.
 //
 // --break makes it wrong in one way on purpose, so that a test can see the conformance suite find it.
-import { createHash, createPublicKey, timingSafeEqual, verify } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync, sign as signWith, timingSafeEqual, verify } from 'node:crypto';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
@@ -34,6 +34,13 @@ export const FAULTS = /** @type {Record<string, string>} */ ({
   'miscount-range': 'blobs: ranges: from, to, the last ones, across pieces, at most 1 MiB',
   'upload-for-all': 'blobs: only the uploader goes on; he or the right roster deletes; another clinic knows nothing of it',
   'share-blobs': "blobs: another clinic's blob is not there",
+  'leave-out-refused': 'audit: requests are entries of one chain, the refused ones too',
+  'drop-entry': 'audit: requests are entries of one chain, the refused ones too',
+  'show-log-to-all': 'audit: requests are entries of one chain, the refused ones too',
+  'change-audit-key': 'audit: a checkpoint is signed, of an entry of the chain, the same for all, and stays',
+  'fork-log': 'audit: a checkpoint is signed, of an entry of the chain, the same for all, and stays',
+  'forget-checkpoints': 'audit: a checkpoint is signed, of an entry of the chain, the same for all, and stays',
+  'log-event-again': "audit: a client's own event is one entry, however often it is sent",
   'newest-first': 'key packages: claimed oldest first, each once',
   'spend-last-resort': 'key packages: the last resort comes when the stock is empty, again and again',
   republish: 'key packages: one that was published before is not added again',
@@ -60,7 +67,8 @@ const AHEAD_MS = 366 * 86_400_000;
 const SKEW_S = 300;
 const ATTEMPTS = 5;
 const KIND = { staff: 1, agent: 2, invite: 3, patient: 4 };
-const RIGHT = { message: 1, invitePatient: 2, inviteStaff: 4, roster: 8 };
+const RIGHT = { message: 1, invitePatient: 2, inviteStaff: 4, roster: 8, audit: 16 };
+const CHECKPOINT_MS = 60_000;
 const nowS = () => Math.floor(Date.now() / 1000);
 
 /** An error answer. */
@@ -144,6 +152,11 @@ class Reader {
     if (this.at !== this.bytes.length) throw new RangeError('bytes follow after the end');
   }
 }
+
+/** Writes it: an unsigned integer of `size` bytes. @param {number} value @param {number} size */
+const uint = (value, size) => Buffer.from(BigInt(value).toString(16).padStart(2 * size, '0'), 'hex');
+/** opaque<V> of RFC 9420 §2.1.2. @param {Buffer} bytes */
+const vector = (bytes) => Buffer.concat([bytes.length < 0x40 ? uint(bytes.length, 1) : uint(bytes.length | 0x4000, 2), bytes]);
 
 // ---- certificates
 
@@ -283,15 +296,19 @@ function memberList(json, name, count, max, size) {
  * @typedef {{ id: string, key: Buffer, issuer: Device, chain: string, sealed: string, check: Buffer | undefined, state: string, left: number, enrols: number, notAfter: number }} Invitation
  * @typedef {{ epoch: number, members: Set<Device>, former: Set<Device>, commits: Map<string, { seq: number, epoch: number }> }} Group
  * @typedef {{ id: string, root: Buffer, seq: number, devices: Map<string, Device>, invitations: Map<string, Invitation>, groups: Map<string, Group>,
- *   roster: { number: number, roster: string } | undefined }} Clinic
- * @typedef {{ clinic: Clinic, device: Device, json: Record<string, unknown>, body: Buffer, id: string, second: string, range: string, query: Map<string, string[]>, stream: boolean }} Call
- *   device: who asks; of calls by a root key, a new device or an invite there is none
+ *   roster: { number: number, roster: string } | undefined, log: Log }} Clinic
+ * @typedef {{ number: number, hash: Buffer, at: number, signature: Buffer }} Checkpoint
+ * @typedef {{ entries: Buffer[], end: Buffer, checkpoints: Checkpoint[], events: Map<string, { digest: string, number: number }> }} Log end: the last entry's hash
+ * @typedef {{ clinic: Clinic, device: Device, json: Record<string, unknown>, body: Buffer, id: string, second: string, range: string, query: Map<string, string[]>, stream: boolean,
+ *   who: number, keyid: string, verified: boolean, object: Buffer, sealed: Buffer, address: string }} Call
+ *   device: who asks; of calls by a root key, a new device or an invite there is none. From `who` on: for the audit log
  */
 
 /** @param {{ fault?: string }} [options] */
 export function minimalServer({ fault = '' } = {}) {
   if (fault !== '' && !(fault in FAULTS)) throw new Error(`no fault "${fault}": there are ${Object.keys(FAULTS).join(', ')}`);
   const broken = (/** @type {string} */ name) => fault === name;
+  const auditKey = generateKeyPairSync('ed25519');
   /** Lets others in, as a server does that looks first and changes later. */
   const meanwhile = () => new Promise((resolve) => setTimeout(resolve, 60));
   /** @type {Map<string, Clinic>} */
@@ -332,11 +349,13 @@ export function minimalServer({ fault = '' } = {}) {
   // ---- the calls
 
   /** @param {Call} c */
-  function createClinic({ json }) {
-    const root = memberBytes(json, 'root_key', 32, 32);
+  function createClinic(c) {
+    const root = memberBytes(c.json, 'root_key', 32, 32);
     const id = nameOf('Sotto clinic 1', root);
     const known = clinics.has(id);
-    if (!known) clinics.set(id, { id, root, seq: 0, devices: new Map(), invitations: new Map(), groups: new Map(), roster: undefined });
+    const log = { entries: [], end: Buffer.alloc(32), checkpoints: [], events: new Map() };
+    if (!known) clinics.set(id, { id, root, seq: 0, devices: new Map(), invitations: new Map(), groups: new Map(), roster: undefined, log });
+    c.clinic = /** @type {Clinic} */ (clinics.get(id));
     return { status: known ? 200 : 201, json: { clinic: id } };
   }
 
@@ -638,11 +657,14 @@ export function minimalServer({ fault = '' } = {}) {
     const wait = integerOf(c, 'wait', 0, 0, LIMITS.wait_s);
     const limit = integerOf(c, 'limit', 128, 1, 256);
     if (after > clinic.seq && !broken('accept-future-cursor')) malformed('query parameter "after" is beyond the clinic\'s newest sequence number');
+    c.object = uint(after, 8);
+    const before = device.inbox.length;
     const acknowledge = (/** @type {Device} */ d) => void (d.inbox = d.inbox.filter((e) => (broken('repeat') ? e.seq >= after : e.seq > after)));
     if (broken('acknowledge-for-all')) for (const d of clinic.devices.values()) acknowledge(d);
     else acknowledge(device);
     if (c.stream) return { status: 200, device, after };
     let answer = page(device, after, limit);
+    const silent = device.inbox.length === before && answer.events.length === 0;
     if (answer.events.length === 0 && wait > 0 && !broken('refuse-to-wait')) {
       await new Promise((resolve) => {
         const end = () => (clearTimeout(timer), device.wake.delete(end), resolve(undefined));
@@ -652,11 +674,12 @@ export function minimalServer({ fault = '' } = {}) {
       if (device.revoked && !broken('serve-revoked')) throw new Problem(403, 'revoked', 'this device may not ask for anything any more');
       answer = page(device, after, limit);
     }
-    return { status: 200, json: answer };
+    return { status: 200, json: answer, silent };
   }
 
   /** @param {Call} c */
-  function createInvitation({ clinic, device, json }) {
+  function createInvitation(c) {
+    const { clinic, device, json } = c;
     const chain = readChain(memberBytes(json, 'chain', 4096));
     memberBytes(json, 'sealed', 16384);
     const check = Object.hasOwn(json, 'check') ? memberBytes(json, 'check', 32, 32) : undefined;
@@ -666,6 +689,7 @@ export function minimalServer({ fault = '' } = {}) {
     if (!invite.issuer.equals(device.key)) forbidden('the invite was not issued by the caller');
     need(device, invite.enrols === KIND.patient ? RIGHT.invitePatient : RIGHT.inviteStaff, 'invite these');
     const id = nameOf('Sotto invite 1', invite.key);
+    c.object = Buffer.from(id, 'base64url');
     const known = clinic.invitations.get(id);
     const given = JSON.stringify([json['chain'], json['sealed'], check?.toString('hex')]);
     if (known !== undefined && JSON.stringify([known.chain, known.sealed, known.check?.toString('hex')]) === given) return { status: 200, json: { invitation: id } };
@@ -707,8 +731,10 @@ export function minimalServer({ fault = '' } = {}) {
   }
 
   /** @param {Call} c */
-  function publishRoster({ clinic, device, json }) {
+  function publishRoster(c) {
+    const { clinic, device, json } = c;
     const number = memberInteger(json, 'number', Number.MAX_SAFE_INTEGER, 1);
+    c.object = uint(number, 8);
     const bytes = memberBytes(json, 'roster', 512 * 1024);
     const roster = /** @type {string} */ (json['roster']);
     need(device, RIGHT.roster, 'publish a roster');
@@ -725,31 +751,106 @@ export function minimalServer({ fault = '' } = {}) {
     return { status: 200, json: { number } };
   }
 
-  /** @typedef {{ status: number, json?: object, bytes?: Buffer, headers?: Record<string, string>, device?: Device, after?: number }} Outcome device: whose event stream begins */
+  // ---- audit
+
+  /** The first 3 bytes of an IPv4 address, the first 6 of an IPv6 address. @param {string} address */
+  function networkOf(address) {
+    if (address.includes('.')) return Buffer.from(address.replace(/^.*:/, '').split('.').slice(0, 3).map(Number));
+    const [head = '', tail = ''] = address.split('::');
+    const groups = head.split(':').filter(Boolean);
+    const rest = tail.split(':').filter(Boolean);
+    return Buffer.concat([...groups, ...Array(8 - groups.length - rest.length).fill('0'), ...rest].slice(0, 3).map((g) => uint(parseInt(g, 16), 2)));
+  }
+
+  /** Appends an entry. @param {Call} c @param {number} call @param {number} status @param {string} problem */
+  function note({ clinic, who, keyid, object, sealed, address }, call, status, problem) {
+    if (broken('leave-out-refused') && status >= 400) return;
+    const { log } = clinic;
+    const entry = Buffer.concat([
+      uint(log.entries.length + 1, 8), uint(Date.now(), 8), uint(who, 1), Buffer.from(keyid, 'base64url'), uint(call, 1), vector(object),
+      uint(status, 2), vector(Buffer.from(problem)), vector(networkOf(address)), vector(status < 400 ? sealed : Buffer.alloc(0)), log.end,
+    ]);
+    log.end = sha256(Buffer.from('Sotto audit 1'), entry);
+    log.entries.push(entry);
+    if (broken('drop-entry') && log.entries.length === 3) log.entries.splice(1, 1);
+  }
+
+  /** @param {Clinic} clinic */
+  function sign({ id, log }) {
+    const [number, at] = [log.entries.length, Date.now()];
+    const last = log.checkpoints.at(-1);
+    if (number === (last?.number ?? 0) || (last !== undefined && at - last.at < CHECKPOINT_MS)) return;
+    const content = Buffer.concat([Buffer.from('Sotto checkpoint 1'), Buffer.from(id, 'base64url'), uint(number, 8), log.end, uint(at, 8)]);
+    const key = broken('change-audit-key') ? generateKeyPairSync('ed25519') : auditKey;
+    log.checkpoints.push({ number, hash: log.end, at, signature: signWith(null, content, key.privateKey) });
+  }
+
+  /** @param {Call} c */
+  function readCheckpoint(c) {
+    const { clinic } = c;
+    const asked = integerOf(c, 'number', 0, 0, Number.MAX_SAFE_INTEGER);
+    sign(clinic);
+    const { checkpoints } = clinic.log;
+    if (broken('forget-checkpoints') && asked > 0) checkpoints.length = 0;
+    const { number, hash, at, signature } = (asked === 0 ? checkpoints.at(-1) : checkpoints.find((p) => p.number === asked)) ?? notFound('there is no checkpoint with this number');
+    const shown = broken('fork-log') ? sha256(hash) : hash;
+    return { status: 200, json: { clinic: clinic.id, number, hash: shown.toString('base64url'), at, signature: signature.toString('base64url') } };
+  }
+
+  /** @param {Call} c */
+  function readAudit(c) {
+    const after = integerOf(c, 'after', 0, 0, Number.MAX_SAFE_INTEGER);
+    const limit = integerOf(c, 'limit', 128, 1, 256);
+    c.object = uint(after, 8);
+    if (!broken('show-log-to-all')) need(c.device, RIGHT.audit, 'read the audit log');
+    const entries = c.clinic.log.entries.slice(after, after + limit).map((entry) => entry.toString('base64url'));
+    return { status: 200, json: { entries, next: after + entries.length } };
+  }
+
+  /** @param {Call} c */
+  function addEvent(c) {
+    const id = memberBytes(c.json, 'id', 16, 16);
+    const sealed = memberBytes(c.json, 'sealed', 4096);
+    const { events, entries } = c.clinic.log;
+    const mark = `${c.device.id} ${id.toString('base64url')}`;
+    const digest = sha256(sealed).toString('hex');
+    const known = events.get(mark);
+    c.object = id;
+    if (known !== undefined && known.digest !== digest) throw new Problem(409, 'id-reused', 'this id was used for another event');
+    if (known !== undefined && !broken('log-event-again')) return { status: 200, json: { number: known.number }, silent: true };
+    c.sealed = sealed;
+    events.set(mark, { digest, number: entries.length + 1 });
+    return { status: known === undefined ? 201 : 200, json: { number: entries.length + 1 } };
+  }
+
+  /** @typedef {{ status: number, json?: object, bytes?: Buffer, headers?: Record<string, string>, device?: Device, after?: number, silent?: boolean }} Outcome device: whose event stream begins; silent: no access */
   /** @typedef {'root' | 'enrols' | 'device' | 'invite' | 'device or invite'} Who */
-  /** @type {[string, RegExp, Who, '' | 'application/json' | 'message/mls' | 'application/octet-stream', (c: Call) => Outcome | Promise<Outcome>][]} */
+  /** @type {[string, RegExp, Who, '' | 'application/json' | 'message/mls' | 'application/octet-stream', number, (c: Call) => Outcome | Promise<Outcome>][]} the number: of the call in the audit log; 0: none */
   const routes = [
-    ['POST', /^\/v1\/clinics$/, 'root', 'application/json', createClinic],
-    ['POST', /^\/v1\/devices$/, 'enrols', 'application/json', enrolDevice],
-    ['GET', /^\/v1\/devices\/([^/]*)$/, 'device', '', readDevice],
-    ['DELETE', /^\/v1\/devices\/([^/]*)$/, 'device', '', revokeDevice],
-    ['PUT', /^\/v1\/key-packages$/, 'device', 'application/json', publishKeyPackages],
-    ['GET', /^\/v1\/key-packages$/, 'device', '', ({ device }) => ({ status: 200, json: { count: device.stock.length } })],
-    ['POST', /^\/v1\/key-packages\/claim$/, 'device', 'application/json', claimKeyPackages],
-    ['POST', /^\/v1\/groups\/([^/]*)\/commits$/, 'device', 'application/json', commit],
-    ['POST', /^\/v1\/groups\/([^/]*)\/messages$/, 'device', 'message/mls', sendMessage],
-    ['DELETE', /^\/v1\/groups\/([^/]*)\/messages\/([^/]*)$/, 'device', '', withdrawMessage],
-    ['PUT', /^\/v1\/blobs\/([^/]*)$/, 'device', 'application/octet-stream', uploadBlob],
-    ['GET', /^\/v1\/blobs\/([^/]*)$/, 'device', '', readBlob],
-    ['DELETE', /^\/v1\/blobs\/([^/]*)$/, 'device', '', deleteBlob],
-    ['GET', /^\/v1\/blobs\/([^/]*)\/state$/, 'device', '', (c) => blobState(findBlob(c))],
-    ['GET', /^\/v1\/inbox$/, 'device', '', readInbox],
-    ['POST', /^\/v1\/invitations$/, 'device', 'application/json', createInvitation],
-    ['GET', /^\/v1\/invitations$/, 'device', '', listInvitations],
-    ['GET', /^\/v1\/invitations\/([^/]*)$/, 'invite', '', readInvitation],
-    ['DELETE', /^\/v1\/invitations\/([^/]*)$/, 'device', '', withdrawInvitation],
-    ['PUT', /^\/v1\/roster$/, 'device', 'application/json', publishRoster],
-    ['GET', /^\/v1\/roster$/, 'device or invite', '', ({ clinic }) => ({ status: 200, json: clinic.roster ?? notFound('the clinic has published no roster') })],
+    ['POST', /^\/v1\/clinics$/, 'root', 'application/json', 1, createClinic],
+    ['POST', /^\/v1\/devices$/, 'enrols', 'application/json', 2, enrolDevice],
+    ['GET', /^\/v1\/devices\/([^/]*)$/, 'device', '', 3, readDevice],
+    ['DELETE', /^\/v1\/devices\/([^/]*)$/, 'device', '', 4, revokeDevice],
+    ['PUT', /^\/v1\/key-packages$/, 'device', 'application/json', 5, publishKeyPackages],
+    ['GET', /^\/v1\/key-packages$/, 'device', '', 0, ({ device }) => ({ status: 200, json: { count: device.stock.length } })],
+    ['POST', /^\/v1\/key-packages\/claim$/, 'device', 'application/json', 6, claimKeyPackages],
+    ['POST', /^\/v1\/groups\/([^/]*)\/commits$/, 'device', 'application/json', 7, commit],
+    ['POST', /^\/v1\/groups\/([^/]*)\/messages$/, 'device', 'message/mls', 8, sendMessage],
+    ['DELETE', /^\/v1\/groups\/([^/]*)\/messages\/([^/]*)$/, 'device', '', 18, withdrawMessage],
+    ['PUT', /^\/v1\/blobs\/([^/]*)$/, 'device', 'application/octet-stream', 19, uploadBlob],
+    ['GET', /^\/v1\/blobs\/([^/]*)$/, 'device', '', 20, readBlob],
+    ['DELETE', /^\/v1\/blobs\/([^/]*)$/, 'device', '', 21, deleteBlob],
+    ['GET', /^\/v1\/blobs\/([^/]*)\/state$/, 'device', '', 0, (c) => blobState(findBlob(c))],
+    ['GET', /^\/v1\/inbox$/, 'device', '', 9, readInbox],
+    ['POST', /^\/v1\/invitations$/, 'device', 'application/json', 10, createInvitation],
+    ['GET', /^\/v1\/invitations$/, 'device', '', 11, listInvitations],
+    ['GET', /^\/v1\/invitations\/([^/]*)$/, 'invite', '', 12, readInvitation],
+    ['DELETE', /^\/v1\/invitations\/([^/]*)$/, 'device', '', 13, withdrawInvitation],
+    ['PUT', /^\/v1\/roster$/, 'device', 'application/json', 14, publishRoster],
+    ['GET', /^\/v1\/roster$/, 'device or invite', '', 15, ({ clinic }) => ({ status: 200, json: clinic.roster ?? notFound('the clinic has published no roster') })],
+    ['GET', /^\/v1\/audit\/checkpoint$/, 'device', '', 0, readCheckpoint],
+    ['GET', /^\/v1\/audit$/, 'device', '', 16, readAudit],
+    ['POST', /^\/v1\/audit$/, 'device', 'application/json', 17, addEvent],
   ];
 
   // ---- who asks
@@ -804,6 +905,9 @@ export function minimalServer({ fault = '' } = {}) {
     if (altered || (!verifies(key, Buffer.from(base), Buffer.from(/** @type {string} */ (signature[1]), 'base64')) && !broken('accept-bad-signature'))) {
       throw new Problem(401, 'bad-signature', 'the signature does not verify, or the digest differs');
     }
+    c.keyid = /** @type {string} */ (keyid);
+    c.who = who === 'root' ? 3 : who === 'invite' || (who === 'device or invite' && c.device === undefined) ? 2 : 1;
+    c.verified = true;
     if (c.device?.revoked && !broken('serve-revoked')) throw new Problem(403, 'revoked', 'this device may not ask for anything any more');
     if (c.device && c.device.notAfter < nowS()) badCertificate("the device's certificate has expired");
     const mark = `${keyid} ${nonce}`;
@@ -819,11 +923,11 @@ export function minimalServer({ fault = '' } = {}) {
     const cut = url.includes('?') ? url.indexOf('?') : url.length;
     const [path, search] = [url.slice(0, cut), url.slice(cut)];
     if (method === 'GET' && path === '/.well-known/sotto') {
-      return { status: 200, json: { version: 1, limits: LIMITS, features: ['sse', 'schedule', 'blobs'], clinics: 'open', now: Date.now() } };
+      return { status: 200, json: { version: 1, limits: LIMITS, features: ['sse', 'schedule', 'blobs', 'audit'], audit_key: auditKey.publicKey.export({ format: 'jwk' }).x, clinics: 'open', now: Date.now() } };
     }
     if (url.length > 511 || !/^[\w./?&=~-]*$/.test(url) || headers['transfer-encoding'] !== undefined) malformed('the path, query or a header is too long or not in its form');
     const route = routes.find(([m, pattern]) => m === method && pattern.test(path)) ?? notFound('there is no such call');
-    const [, pattern, who, type, run] = route;
+    const [, pattern, who, type, call, run] = route;
     if (tooLarge) throw new Problem(413, 'too-large', 'the content is larger than any call takes', { limit: LIMITS.body });
     if (type === '' && body.length > 0) malformed('this call has no content');
     if (type === 'message/mls' && body.length > LIMITS.message) throw new Problem(413, 'too-large', 'the content is larger than this call takes', { limit: LIMITS.message });
@@ -832,13 +936,21 @@ export function minimalServer({ fault = '' } = {}) {
     const query = new Map();
     if (broken('refuse-unknown') && search.includes('later=')) malformed('query parameter "later" is not known');
     for (const [name, value] of new URLSearchParams(search)) query.set(name, [...(query.get(name) ?? []), value]);
-    const c = /** @type {Call} */ ({ body, id: pattern.exec(path)?.[1] ?? '', second: pattern.exec(path)?.[2] ?? '', range: headers.range ?? '', query, stream: headers.accept?.includes('text/event-stream') ?? false });
+    const c = /** @type {Call} */ ({ body, id: pattern.exec(path)?.[1] ?? '', second: pattern.exec(path)?.[2] ?? '', range: headers.range ?? '', query, stream: headers.accept?.includes('text/event-stream') ?? false,
+      who: 1, keyid: '', verified: false, object: Buffer.from(pattern.exec(path)?.[1] ?? '', 'base64url').subarray(0, 32), sealed: Buffer.alloc(0), address: request.socket.remoteAddress ?? '' });
     // The key of these two is in their content; the others' is read once it is known whose it is.
     const early = who === 'root' || who === 'enrols';
     if (early) c.json = readJson(body);
-    authenticate(request, path, search, who, c);
-    if (!early && type === 'application/json') c.json = readJson(body);
-    return run(c);
+    try {
+      authenticate(request, path, search, who, c);
+      if (!early && type === 'application/json') c.json = readJson(body);
+      const outcome = await run(c);
+      if (call !== 0 && outcome.silent !== true) note(c, call, outcome.status, '');
+      return outcome;
+    } catch (error) {
+      if (call !== 0 && c.verified && c.clinic !== undefined && error instanceof Problem) note(c, call, error.status, error.body.type.slice('urn:sotto:problem:'.length));
+      throw error;
+    }
   }
 
   const server = http.createServer({ maxHeaderSize: 8192 }, (request, response) => {
