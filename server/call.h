@@ -33,8 +33,8 @@ struct relay {
     arena scratch; /* one request's memory */
     relay_wakes_list wakes;
     int64_t now_ms;
-    /* relay_tidy goes round the table of used message ids and of claimed key packages. */
-    uint8_t tidy_sent[3 * ID_SIZE];
+    /* relay_tidy goes round the tables of used message ids, of claimed key packages, and of devices. */
+    uint8_t tidy_sent[3 * ID_SIZE], tidy_inbox[2 * ID_SIZE];
     uint8_t tidy_clinic[ID_SIZE], tidy_device[ID_SIZE], tidy_digest[32];
 };
 
@@ -102,7 +102,8 @@ typedef enum event_kind {
     EVENT_DEVICE = 4,
     EVENT_INVITATION = 5,
     EVENT_ROSTER = 6,
-    EVENT_UNDELIVERED = 7
+    EVENT_UNDELIVERED = 7,
+    EVENT_GAP = 8 /* of a number whose event was deleted before it was fetched, and others before it */
 } event_kind;
 
 typedef struct event {
@@ -152,6 +153,9 @@ void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]);
 
 /* Takes a blob away, its pieces and its part of the quota. The clinic must be locked. */
 void blob_forget(db *d, span clinic, span id);
+
+/* Part of relay_tidy: deletes what no device fetched within its clinic's period. */
+void retention_tidy(relay *r, int64_t now_ms);
 
 enum invitation_state { INVITATION_OPEN = 0, INVITATION_USED = 1, INVITATION_LOCKED = 2, INVITATION_WITHDRAWN = 3 };
 

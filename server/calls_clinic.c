@@ -11,7 +11,8 @@ bool call_well_known(call *c) {
     text_member_integer(t, "members", MEMBERS_MAX);
     text_member_integer(t, "scheduled", SCHEDULED_MAX);
     text_member_integer(t, "blob", BLOB_MAX);
-    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\"],\"clinics\":");
+    text_member_integer(t, "retention_days", c->relay->options.retention_days);
+    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\",\"retention\"],\"clinics\":");
     text_put(t, c->relay->options.clinics_open ? "\"open\"" : "\"closed\"");
     text_member_base64url(t, "audit_key", signature_key_public(&c->relay->audit_key));
     text_member_integer(t, "now", c->now_ms);

@@ -158,6 +158,7 @@ static void put_event(text *t, const db_rows *r) {
         text_member(t, "reason");
         text_string(t, db_bytes(r, 7));
         break;
+    case EVENT_GAP: text_put(t, "\"gap\""); break;
     }
     text_member_integer(t, "at", db_integer(r, 2));
     text_put(t, "}");

@@ -44,6 +44,10 @@
 #define BLOB_UPLOAD_MS (24ll * 3600 * 1000)          /* an upload that was begun this long ago is forgotten */
 #define BLOB_DAYS 366                                /* kept, where the operator says nothing else */
 #define BLOB_QUOTA_MIB 10240                         /* of a clinic, likewise */
+/* Undelivered events are kept this long, where neither operator nor clinic says otherwise: a device's certificate lasts a year, so
+ * one that was away longer can't ask for them any more. */
+#define RETENTION_DAYS 366
+#define RETENTION_DAYS_MIN 30 /* PROTOCOL: a month's holiday loses nothing, and message ids are remembered as long */
 #define COMMITS_REMEMBERED 64 /* of a group: how far back a repeated commit gets its old answer */
 #define HEADERS_TIME_S 10     /* slow-loris: all headers must be there by then */
 #define BODY_TIME_S 20        /* and the whole body by then */

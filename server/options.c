@@ -35,12 +35,14 @@ static const char USAGE[] =
     "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
     "  --blob-quota MIB     of all blobs of a clinic (%d)\n"
     "  --blob-days N        that a blob is kept (%d)\n"
+    "  --retention-days N   that events wait for a device that does not fetch them (%d; %d or more)\n"
     "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
     "  --log debug|info|warning|error  (info)\n"
     "  --force              restore: over data that is there\n";
 
 static void usage(FILE *to) {
-    fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, BLOB_QUOTA_MIB, BLOB_DAYS, CONNECTIONS_AN_ADDRESS_MAX);
+    fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, BLOB_QUOTA_MIB, BLOB_DAYS, RETENTION_DAYS,
+            RETENTION_DAYS_MIN, CONNECTIONS_AN_ADDRESS_MAX);
 }
 
 static bool number(const char *s, long max, long *out) {
@@ -131,6 +133,8 @@ static bool option(options *o, const char *name, const char *value) {
         o->relay.blob_quota = (int64_t)v * 1024 * 1024;
     else if (strcmp(name, "--blob-days") == 0 && (good = number(value, 36600, &v) && v > 0))
         o->relay.blob_days = v;
+    else if (strcmp(name, "--retention-days") == 0 && (good = number(value, 36600, &v) && v >= RETENTION_DAYS_MIN))
+        o->relay.retention_days = v;
     else if (strcmp(name, "--connections-address") == 0 && (good = number(value, 1000000, &v)))
         o->front.connections_an_address = (unsigned)v;
     else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
@@ -152,7 +156,8 @@ bool options_read(int argc, char **argv, options *o, int *status) {
                              .rate_address = RATE_ADDRESS,
                              .rate_enrol = RATE_ENROL,
                              .blob_quota = BLOB_QUOTA_MIB * 1024ll * 1024,
-                             .blob_days = BLOB_DAYS},
+                             .blob_days = BLOB_DAYS,
+                             .retention_days = RETENTION_DAYS},
                    .front = {.host = "127.0.0.1",
                              .port = 8080,
                              .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX,

@@ -16,6 +16,7 @@ typedef struct relay_options {
     bool clinics_open;                              /* may anybody make a clinic here */
     uint32_t rate_device, rate_address, rate_enrol; /* a minute; 0: no limit */
     int64_t blob_quota, blob_days;                  /* bytes of a clinic; days that a blob is kept */
+    int64_t retention_days;                         /* that events wait for a device; clinics may have their own */
     const char *authority;                          /* the one Host that requests may be for; NULL: any */
 } relay_options;
 

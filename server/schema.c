@@ -96,6 +96,8 @@ const schema_step SCHEMA[] = {
      "NULL, number BIGINT NOT NULL, PRIMARY KEY (clinic, device, id))"},
     /* One row, of all relays on this database. */
     {3, false, "CREATE TABLE audit_key (number BIGINT NOT NULL, seed BYTEA NOT NULL, PRIMARY KEY (number))"},
+    /* How many days events wait for a device, of clinics that have a period of their own. */
+    {3, true, "CREATE TABLE retention (clinic BYTEA NOT NULL, days BIGINT NOT NULL, PRIMARY KEY (clinic))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -121,5 +123,6 @@ const char *const SCHEMA_TABLES[][2] = {
     {"audit_heads", "SELECT * FROM audit_heads ORDER BY clinic"},
     {"audit_checkpoints", "SELECT * FROM audit_checkpoints ORDER BY clinic, number"},
     {"audit_events", "SELECT * FROM audit_events ORDER BY clinic, device, id"},
+    {"retention", "SELECT * FROM retention ORDER BY clinic"},
     {NULL, NULL},
 };

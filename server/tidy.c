@@ -118,6 +118,9 @@ void relay_tidy(relay *r, int64_t now_ms) {
     tidy_key_packages(r, now_ms - MESSAGE_ID_KEEP_MS);
     arena_reset(&r->scratch);
     r->db->error = OK;
+    retention_tidy(r, now_ms);
+    arena_reset(&r->scratch);
+    r->db->error = OK;
     tidy_blobs(r, now_ms - BLOB_UPLOAD_MS, now_ms - r->options.blob_days * 24 * 3600 * 1000);
     arena_reset(&r->scratch);
     r->db->error = OK;

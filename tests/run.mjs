@@ -96,7 +96,7 @@ const suites = {
   // The relay's own tests again, over the other database.
   postgres: () =>
     nodePrograms('tests/node')
-      .filter(({ name }) => /relay-(calls|durability|malformed)\.test/.test(name))
+      .filter(({ name }) => /relay-(audit|blobs|calls|durability|malformed|retention|schedule|schema)\.test/.test(name))
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
   conformance: () => nodePrograms('tests/conformance'),
   e2e: () => nodePrograms('tests/e2e'),

@@ -161,7 +161,8 @@ static int set_up(void **state) {
     signature_key_from_seed(seed, &device);
     clinic_id_of(signature_key_public(&root).p, clinic);
     device_id_of(signature_key_public(&device).p, device_name);
-    assert_ok(relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7}, &r));
+    assert_ok(
+        relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7, .retention_days = 60}, &r));
     return 0;
 }
 
@@ -363,6 +364,130 @@ static void old_blobs_and_uploads_are_forgotten(void **state) {
     assert_int_equal(rows("SELECT bytes FROM blob_use"), 0);
 }
 
+/* ---- retention */
+
+#define DAY_MS (24ll * 3600 * 1000)
+
+static void add_device(uint8_t name) {
+    uint8_t id[ID_SIZE] = {name};
+    DB_RUN(&store.base,
+           "INSERT INTO devices (clinic, device, public_key, chain, kind, rights, not_after, enrolled, revoked) "
+           "VALUES ($1, $2, $2, $2, 4, 1, 0, 0, 0)",
+           db_id(clinic), db_id(id));
+}
+
+/* Events 1 to 300; the device waits for all of them, device 1 for every third, device 2 for none. The first 200 are `days` old. */
+static void fill_inboxes(int64_t days) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    rq = enrol();
+    assert_int_equal(ask(&rq), 201);
+    db *d = &store.base;
+    uint8_t other[ID_SIZE] = {1};
+    add_device(1);
+    add_device(2);
+    DB_RUN(d, "DELETE FROM events WHERE clinic = $1", db_id(clinic));
+    DB_RUN(d, "DELETE FROM deliveries WHERE clinic = $1", db_id(clinic));
+    DB_RUN(d, "UPDATE clinics SET seq = 300 WHERE clinic = $1", db_id(clinic));
+    for (int i = 1; i <= 300; i++) {
+        DB_RUN(d,
+               "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
+               "VALUES ($1, $2, $3, 1, $4, $1, $1, $1, 0, $5)",
+               db_id(clinic), db_i(i), db_i(i % 3 == 0 ? 2 : 1), db_i(NOW_MS - (i <= 200 ? days * DAY_MS : 0) + i),
+               db_b(span_text("body")));
+        DB_RUN(d, "INSERT INTO deliveries (clinic, device, seq) VALUES ($1, $2, $3)", db_id(clinic), db_id(device_name),
+               db_i(i));
+        if (i % 3 == 0)
+            DB_RUN(d, "INSERT INTO deliveries (clinic, device, seq) VALUES ($1, $2, $3)", db_id(clinic), db_id(other),
+                   db_i(i));
+    }
+    assert_false(db_failed(d));
+}
+
+/* Every event has as many who wait as inboxes that it is in, and every delivery has its event. */
+static void check_inboxes_fit(void) {
+    assert_int_equal(rows("SELECT COUNT(*) FROM events e WHERE waiting <> (SELECT COUNT(*) FROM deliveries d WHERE "
+                          "d.clinic = e.clinic AND d.seq = e.seq)"),
+                     0);
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM events e WHERE "
+                          "e.clinic = d.clinic AND e.seq = d.seq)"),
+                     0);
+}
+
+static void inbox_says(const char *query, const char *wanted) {
+    response rs;
+    request rq = signed_request(METHOD_GET, "/v1/inbox", query, SPAN_NONE, &device, device_name);
+    assert_true(relay_batch_begin(r, NOW_MS));
+    relay_handle(r, &rq, &rs);
+    assert_true(relay_batch_end(r));
+    assert_int_equal(rs.status, 200);
+    if (strstr(rs.body, wanted) != rs.body)
+        fail_msg("%.200s", rs.body);
+    response_free(&rs);
+}
+
+static void what_nobody_fetches_goes_and_leaves_a_gap(void **state) {
+    char wanted[100];
+    fill_inboxes(60);
+    relay_tidy(r, NOW_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 300);
+    relay_tidy(r, NOW_MS + DAY_MS);
+    check_inboxes_fit();
+    /* a gap each: at 200 for the device, at 198 for device 1 */
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 102);
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 102 + 34);
+    assert_int_equal(
+        rows("SELECT COUNT(*) FROM events WHERE kind = 8 AND seq IN (198, 200) AND data IS NULL AND group_id IS "
+             "NULL AND sender IS NULL AND ref IS NULL"),
+        2);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events WHERE seq <= 200 AND data IS NOT NULL"), 0);
+    for (int i = 0; i < 3; i++)
+        relay_tidy(r, NOW_MS + DAY_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 102 + 34);
+    snprintf(wanted, sizeof wanted,
+             "{\"events\":[{\"seq\":200,\"kind\":\"gap\",\"at\":%lld},{\"seq\":201,\"kind\":\"message\"",
+             NOW_MS - 60 * DAY_MS + 200);
+    inbox_says("after=0", wanted);
+    inbox_says("after=199", wanted);
+    /* the gap moves with what goes later, and goes when it is acknowledged */
+    relay_tidy(r, NOW_MS + 61 * DAY_MS);
+    check_inboxes_fit();
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 1);
+    inbox_says("after=200", "{\"events\":[{\"seq\":300,\"kind\":\"gap\"");
+    inbox_says("after=300", "{\"events\":[],\"next\":300");
+    check_inboxes_fit();
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 1);
+}
+
+static void a_clinic_may_keep_longer_than_the_others(void **state) {
+    fill_inboxes(61);
+    DB_RUN(&store.base, "INSERT INTO retention (clinic, days) VALUES ($1, 90)", db_id(clinic));
+    relay_tidy(r, NOW_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 300);
+    /* but nobody for less than 30 days */
+    DB_RUN(&store.base, "UPDATE retention SET days = 1 WHERE clinic = $1", db_id(clinic));
+    relay_tidy(r, NOW_MS - 32 * DAY_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 300);
+    relay_tidy(r, NOW_MS - 30 * DAY_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 102);
+}
+
+/* Whatever statement fails, inboxes and events fit together, and the next round does the rest. */
+static void retention_may_fail_anywhere(void **state) {
+    fill_inboxes(61);
+    for (int at = 0; at < 60; at++) {
+        store.until = at;
+        relay_tidy(r, NOW_MS);
+        store.until = -1;
+        store.base.error = OK;
+        check_inboxes_fit();
+    }
+    for (int i = 0; i < 3; i++)
+        relay_tidy(r, NOW_MS);
+    check_inboxes_fit();
+    assert_int_equal(rows("SELECT COUNT(*) FROM events"), 102);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_is_stored_as_one, set_up, tear_down),
@@ -372,6 +497,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_nobody_fetches_goes_and_leaves_a_gap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_clinic_may_keep_longer_than_the_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(retention_may_fail_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_blobs_and_uploads_are_forgotten, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("relay_batch", tests, NULL, NULL);

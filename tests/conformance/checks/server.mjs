@@ -37,6 +37,11 @@ check('closed to new clinics, it says so', async (c) => {
   c.expect(await new Clinic(c.session, newKey()).create(), 403, 'forbidden');
 });
 
+check('says how long events wait for a device', async (c) => {
+  // That they go then, and leave a gap, takes a month to see.
+  assert.ok(c.description.limits.retention_days >= 30, 'less than 30 days');
+}, 'retention');
+
 check('one clinic sees nothing of another', async (c) => {
   const other = await c.newClinic();
   const foreign = await other.enrolStaff();
