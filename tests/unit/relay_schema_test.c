@@ -1,33 +1,51 @@
 /* A database of every released schema, with rows, is brought up to date with its rows kept. On SQLite, and where the environment's
  * SOTTO_SCHEMA_DATABASE names an empty PostgreSQL database, there too (tests/node/relay-schema.test.mjs gives it one). */
 #include <libpq-fe.h>
+#include <signal.h>
+#include <sodium/crypto_hash_sha256.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../server/db.h"
 #include "../../server/schema.h"
 #include "support/check.h"
 
-/* One row of each table of version 1; strings stand for bytes in both. */
-static const char *const ROWS[] = {
-    "INSERT INTO clinics (clinic, root_key, seq, created) VALUES ('c', 'k', 7, 1)",
-    "INSERT INTO directory (name, clinic) VALUES ('d', 'c')",
-    "INSERT INTO devices (clinic, device, public_key, chain, kind, rights, not_after, enrolled, revoked) "
-    "VALUES ('c', 'd', 'k', 'h', 1, 31, 9, 1, 0)",
-    "INSERT INTO key_packages (clinic, device, digest, number, claimed, data) VALUES ('c', 'd', 'x', 1, 0, 'p')",
-    "INSERT INTO last_resorts (clinic, device, data) VALUES ('c', 'd', 'p')",
-    "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ('c', 'g', 3)",
-    "INSERT INTO members (clinic, group_id, device, active) VALUES ('c', 'g', 'd', 1)",
-    "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ('c', 'g', 2, 'd', 'x', 5)",
-    "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ('c', 'd', 'm', 'x', 7, 1)",
-    "INSERT INTO events (clinic, seq, waiting, kind, at, data) VALUES ('c', 7, 1, 1, 1, 'body')",
-    "INSERT INTO deliveries (clinic, device, seq) VALUES ('c', 'd', 7)",
-    "INSERT INTO invitations (clinic, invitation, public_key, issuer, state, attempts_left, enrols, expires, created, "
-    "number, chain, "
-    "sealed) VALUES ('c', 'i', 'k', 'd', 0, 5, 4, 9, 1, 1, 'h', 's')",
-    "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ('c', 1, 'd', 'n')",
+/* A row of each table but the relay's own key, with the version that brought the table; strings stand for bytes in both. */
+static const struct {
+    int version;
+    const char *sql;
+} ROWS[] = {
+    {1, "INSERT INTO clinics (clinic, root_key, seq, created) VALUES ('c', 'k', 7, 1)"},
+    {1, "INSERT INTO directory (name, clinic) VALUES ('d', 'c')"},
+    {1, "INSERT INTO devices (clinic, device, public_key, chain, kind, rights, not_after, enrolled, revoked) "
+        "VALUES ('c', 'd', 'k', 'h', 1, 31, 9, 1, 0)"},
+    {1, "INSERT INTO key_packages (clinic, device, digest, number, claimed, data) VALUES ('c', 'd', 'x', 1, 0, 'p')"},
+    {1, "INSERT INTO last_resorts (clinic, device, data) VALUES ('c', 'd', 'p')"},
+    {1, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ('c', 'g', 3)"},
+    {1, "INSERT INTO members (clinic, group_id, device, active) VALUES ('c', 'g', 'd', 1)"},
+    {1, "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ('c', 'g', 2, 'd', 'x', 5)"},
+    {1, "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ('c', 'd', 'm', 'x', 7, 1)"},
+    {1, "INSERT INTO events (clinic, seq, waiting, kind, at, data) VALUES ('c', 7, 1, 1, 1, 'body')"},
+    {1, "INSERT INTO deliveries (clinic, device, seq) VALUES ('c', 'd', 7)"},
+    {1,
+     "INSERT INTO invitations (clinic, invitation, public_key, issuer, state, attempts_left, enrols, expires, created, "
+     "number, chain, "
+     "sealed) VALUES ('c', 'i', 'k', 'd', 0, 5, 4, 9, 1, 1, 'h', 's')"},
+    {1, "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ('c', 1, 'd', 'n')"},
+    {2, "INSERT INTO scheduled (clinic, device, message_id, deliver_at, group_id, data) VALUES ('c', 'd', 'm', 9, 'g', "
+        "'p')"},
+    {2, "INSERT INTO blobs (clinic, blob, device, size, stored, created) VALUES ('c', 'b', 'd', 5, 3, 1)"},
+    {2, "INSERT INTO blob_pieces (clinic, blob, at, data) VALUES ('c', 'b', 0, 'pie')"},
+    {2, "INSERT INTO blob_use (clinic, bytes) VALUES ('c', 5)"},
+    {3, "INSERT INTO audit_entries (clinic, number, entry) VALUES ('c', 1, 'e')"},
+    {3, "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ('c', 1, 'h', 1, 1)"},
+    {3, "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ('c', 1, 'h', 1, 's')"},
+    {3, "INSERT INTO audit_events (clinic, device, id, digest, number) VALUES ('c', 'd', 'i', 'x', 1)"},
+    {3, "INSERT INTO retention (clinic, days) VALUES ('c', 90)"},
 };
 #define ROW_COUNT (sizeof ROWS / sizeof *ROWS)
 
@@ -39,23 +57,63 @@ static int64_t count(db *d, const char *sql) {
     return n;
 }
 
-/* Every table is there, those of version 1 with their row. */
-static void check_migrated(db *d) {
-    static char sql[40][80]; /* an address names a prepared statement */
-    size_t tables = 0, kept = 0;
+/* The question whether a row is there as it was inserted: SELECT … WHERE column = value AND … */
+static void question_of(const char *insert, char *out, size_t size) {
+    char table[40], columns[300], values[300], *column_end = NULL, *value_end = NULL;
+    assert_int_equal(sscanf(insert, "INSERT INTO %39s (%299[^)]) VALUES (%299[^)])", table, columns, values), 3);
+    char *column = strtok_r(columns, ", ", &column_end), *value = strtok_r(values, ", ", &value_end);
+    int n = snprintf(out, size, "SELECT COUNT(*) FROM %s", table);
+    for (const char *word = "WHERE"; column != NULL; word = "AND") {
+        assert_non_null(value);
+        n += snprintf(out + n, size - (size_t)n, " %s %s = %s", word, column, value);
+        column = strtok_r(NULL, ", ", &column_end);
+        value = strtok_r(NULL, ", ", &value_end);
+    }
+    assert_null(value);
+    assert_true(n < (int)size);
+}
+
+/* Every table is there, and the rows that a database of this version had are all that is in them. */
+static void check_migrated(db *d, int version) {
+    static char sql[40][80], questions[ROW_COUNT][700]; /* an address names a prepared statement */
+    size_t tables = 0, found = 0, kept = 0;
     for (; SCHEMA_TABLES[tables][0] != NULL; tables++) {
         assert_true(tables < 40);
         snprintf(sql[tables], sizeof *sql, "SELECT COUNT(*) FROM %s", SCHEMA_TABLES[tables][0]);
-        kept += (size_t)count(d, sql[tables]);
+        found += (size_t)count(d, sql[tables]);
     }
-    assert_int_equal(kept, ROW_COUNT);
-    assert_true(tables > ROW_COUNT);
-    db_rows r = db_query_values(d, "SELECT seq, waiting, data FROM events", NULL, 0);
-    assert_true(db_next(&r));
-    assert_int_equal(db_integer(&r, 0), 7);
-    assert_int_equal(db_integer(&r, 1), 1);
-    assert_span(db_bytes(&r, 2), span_text("body"));
-    db_end(&r);
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        question_of(ROWS[i].sql, questions[i], sizeof *questions);
+        assert_int_equal(count(d, questions[i]), ROWS[i].version <= version);
+        kept += ROWS[i].version <= version;
+    }
+    assert_int_equal(found, kept);
+    assert_true(tables >= ROW_COUNT);
+}
+
+/* What was released is what databases out there were made by: nobody edits it. */
+static void released_steps_are_as_they_were(void **state) {
+    static const char *const RELEASED[] = {
+        "92a17830c1bc3b2c1e6f93558afd071d1863339b6ffe356d87538e43e1511d6f",
+        "47a1eac4b43134cd25ad34b28f019d8857279f1283baa7c5bdb0ee857f945e8b",
+    };
+    for (int version = 1; version <= (int)(sizeof RELEASED / sizeof *RELEASED); version++) {
+        crypto_hash_sha256_state hash;
+        uint8_t digest[32];
+        char hex[2 * 32 + 1];
+        crypto_hash_sha256_init(&hash);
+        for (size_t i = 0; i < SCHEMA_STEPS; i++) {
+            if (SCHEMA[i].version != version)
+                continue;
+            const uint8_t clustered = SCHEMA[i].clustered;
+            crypto_hash_sha256_update(&hash, &clustered, 1);
+            crypto_hash_sha256_update(&hash, (const uint8_t *)SCHEMA[i].sql, strlen(SCHEMA[i].sql));
+        }
+        crypto_hash_sha256_final(&hash, digest);
+        for (int i = 0; i < 32; i++)
+            snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+        assert_string_equal(hex, RELEASED[version - 1]);
+    }
 }
 
 static char folder[] = "/tmp/sotto-schema-XXXXXX";
@@ -73,7 +131,8 @@ static sqlite3 *old_sqlite(int version) {
         assert_int_equal(sqlite3_exec(h, sql, NULL, NULL, NULL), SQLITE_OK);
     }
     for (size_t i = 0; i < ROW_COUNT; i++)
-        assert_int_equal(sqlite3_exec(h, ROWS[i], NULL, NULL, NULL), SQLITE_OK);
+        if (ROWS[i].version <= version)
+            assert_int_equal(sqlite3_exec(h, ROWS[i].sql, NULL, NULL, NULL), SQLITE_OK);
     snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version);
     assert_int_equal(sqlite3_exec(h, sql, NULL, NULL, NULL), SQLITE_OK);
     return h;
@@ -87,7 +146,7 @@ static void sqlite_is_migrated_from_every_version(void **state) {
             assert_err(db_open_sqlite(path, true, &d), ERR_STATE);
         for (int again = 0; again < 2; again++) {
             assert_ok(db_open_sqlite(path, false, &d));
-            check_migrated(d);
+            check_migrated(d, version);
             db_close(d);
         }
         assert_ok(db_open_sqlite(path, true, &d));
@@ -115,7 +174,7 @@ static void a_migration_is_all_or_nothing(void **state) {
     assert_int_equal(sqlite3_exec(h, "DROP TABLE blob_use", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(h), SQLITE_OK);
     assert_ok(db_open_sqlite(path, false, &d));
-    check_migrated(d);
+    check_migrated(d, 1);
     db_close(d);
 }
 
@@ -130,6 +189,39 @@ static void a_newer_database_is_refused(void **state) {
     assert_err(db_open_sqlite(path, true, &d), ERR_STORE_NEWER);
 }
 
+/* Killed by the system at the first byte beyond a size, in the middle of what is written: the old version stays, or the new one
+ * is whole. */
+static void sqlite_survives_a_migration_that_was_killed(void **state) {
+    enum { STEP = 1500, FIRST = 32768 /* of the shared memory's file */ };
+    int killed = 0, whole = 0, kept_old = 0;
+    for (rlim_t size = FIRST; whole == 0; size += STEP) {
+        int status = 0;
+        db *d = NULL;
+        assert_int_equal(sqlite3_close(old_sqlite(1)), SQLITE_OK);
+        pid_t child = fork();
+        if (child == 0) {
+            struct rlimit limit = {size, size};
+            (void)setrlimit(RLIMIT_FSIZE, &limit);
+            _exit(db_open_sqlite(path, false, &d) == OK ? 0 : 1);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFSIGNALED(status)) {
+            assert_int_equal(WTERMSIG(status), SIGXFSZ);
+            killed++;
+            kept_old += db_open_sqlite(path, true, &d) == ERR_STATE;
+            db_close(d);
+        } else {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            whole++;
+        }
+        assert_ok(db_open_sqlite(path, false, &d));
+        check_migrated(d, 1);
+        db_close(d);
+        assert_true(size < 10000000);
+    }
+    assert_true(killed >= 10 && kept_old >= 10);
+}
+
 static void run(PGconn *p, const char *sql) {
     PGresult *r = PQexec(p, sql);
     if (PQresultStatus(r) != PGRES_COMMAND_OK)
@@ -137,32 +229,102 @@ static void run(PGconn *p, const char *sql) {
     PQclear(r);
 }
 
+static PGconn *old_postgres(const char *url, int version) {
+    char sql[100];
+    PGconn *p = PQconnectdb(url);
+    assert_int_equal(PQstatus(p), CONNECTION_OK);
+    run(p, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    run(p, "CREATE TABLE schema_version (version BIGINT NOT NULL)");
+    for (size_t i = 0; i < SCHEMA_STEPS; i++)
+        if (SCHEMA[i].version <= version)
+            run(p, SCHEMA[i].sql);
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (ROWS[i].version <= version)
+            run(p, ROWS[i].sql);
+    snprintf(sql, sizeof sql, "INSERT INTO schema_version (version) VALUES (%d)", version);
+    run(p, sql);
+    return p;
+}
+
 static void postgres_is_migrated_from_every_version(void **state) {
     const char *url = getenv("SOTTO_SCHEMA_DATABASE");
-    char sql[100];
     if (url == NULL)
         skip();
     for (int version = 1; version <= SCHEMA_VERSION; version++) {
         db *d = NULL;
-        PGconn *p = PQconnectdb(url);
-        assert_int_equal(PQstatus(p), CONNECTION_OK);
-        run(p, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-        run(p, "CREATE TABLE schema_version (version BIGINT NOT NULL)");
-        for (size_t i = 0; i < SCHEMA_STEPS; i++)
-            if (SCHEMA[i].version <= version)
-                run(p, SCHEMA[i].sql);
-        for (size_t i = 0; i < ROW_COUNT; i++)
-            run(p, ROWS[i]);
-        snprintf(sql, sizeof sql, "INSERT INTO schema_version (version) VALUES (%d)", version);
-        run(p, sql);
-        PQfinish(p);
+        PQfinish(old_postgres(url, version));
         for (int again = 0; again < 2; again++) {
             assert_ok(db_open_postgres(url, false, &d));
-            check_migrated(d);
+            check_migrated(d, version);
             assert_int_equal(count(d, "SELECT version FROM schema_version"), SCHEMA_VERSION);
             db_close(d);
         }
     }
+}
+
+static int64_t asked(PGconn *p, const char *sql) {
+    PGresult *r = PQexec(p, sql);
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", sql, PQresultErrorMessage(r));
+    int64_t n = strtoll(PQgetvalue(r, 0, 0), NULL, 10);
+    PQclear(r);
+    return n;
+}
+
+/* Asks until it is so. */
+static void await(PGconn *p, const char *sql, int64_t wanted) {
+    for (int i = 0; asked(p, sql) != wanted; i++) {
+        if (i == 3000)
+            fail_msg("%s is not %lld", sql, (long long)wanted);
+        (void)usleep(10000);
+    }
+}
+
+static pid_t open_in_child(const char *url) {
+    db *d = NULL;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(db_open_postgres(url, false, &d) == OK ? 0 : 1);
+    assert_true(child > 0);
+    return child;
+}
+
+/* A relay that dies in the middle, held there by somebody who makes the same table; then two that start at once. */
+static void postgres_survives_a_migration_that_was_killed(void **state) {
+    static const char WAITING[] = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+                                  "wait_event_type = 'Lock'",
+                      OTHERS[] = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+                                 "pg_backend_pid() AND backend_type = 'client backend'";
+    const char *url = getenv("SOTTO_SCHEMA_DATABASE");
+    int status = 0;
+    if (url == NULL)
+        skip();
+    PGconn *p = old_postgres(url, 1), *blocker = PQconnectdb(url);
+    run(blocker, "BEGIN");
+    run(blocker, "CREATE TABLE audit_key (x BIGINT)");
+    pid_t child = open_in_child(url);
+    await(p, WAITING, 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    run(blocker, "ROLLBACK");
+    PQfinish(blocker);
+    await(p, OTHERS, 0);
+    assert_int_equal(asked(p, "SELECT version FROM schema_version"), 1);
+    assert_int_equal(asked(p, "SELECT COUNT(*) FROM pg_tables WHERE tablename IN ('scheduled', 'audit_key')"), 0);
+
+    pid_t children[2] = {open_in_child(url), open_in_child(url)};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    db *d = NULL;
+    assert_int_equal(asked(p, "SELECT COUNT(*) FROM schema_version"), 1);
+    assert_ok(db_open_postgres(url, false, &d));
+    check_migrated(d, 1);
+    db_close(d);
+    run(p, "UPDATE schema_version SET version = version + 1");
+    assert_err(db_open_postgres(url, false, &d), ERR_STORE_NEWER);
+    PQfinish(p);
 }
 
 static int set_up(void **state) {
@@ -186,7 +348,10 @@ int main(void) {
         cmocka_unit_test(sqlite_is_migrated_from_every_version),
         cmocka_unit_test(a_migration_is_all_or_nothing),
         cmocka_unit_test(a_newer_database_is_refused),
+        cmocka_unit_test(released_steps_are_as_they_were),
+        cmocka_unit_test(sqlite_survives_a_migration_that_was_killed),
         cmocka_unit_test(postgres_is_migrated_from_every_version),
+        cmocka_unit_test(postgres_survives_a_migration_that_was_killed),
     };
     return cmocka_run_group_tests_name("relay_schema", tests, set_up, tear_down);
 }
