@@ -124,6 +124,7 @@ static sqlite3 *old_sqlite(int version) {
     char sql[1000];
     (void)unlink(path);
     assert_int_equal(sqlite3_open(path, &h), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(h, "PRAGMA synchronous = OFF; BEGIN", NULL, NULL, NULL), SQLITE_OK);
     for (size_t i = 0; i < SCHEMA_STEPS; i++) {
         if (SCHEMA[i].version > version)
             continue;
@@ -133,7 +134,7 @@ static sqlite3 *old_sqlite(int version) {
     for (size_t i = 0; i < ROW_COUNT; i++)
         if (ROWS[i].version <= version)
             assert_int_equal(sqlite3_exec(h, ROWS[i].sql, NULL, NULL, NULL), SQLITE_OK);
-    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version);
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d; COMMIT", version);
     assert_int_equal(sqlite3_exec(h, sql, NULL, NULL, NULL), SQLITE_OK);
     return h;
 }
