@@ -154,8 +154,10 @@ bool call_commit(call *c) {
         return true;
     db_value clinic = db_id(c->clinic), id = db_b(SPAN(in.group_id));
     int64_t before = commit_accepted_before(c, &in);
-    if (before != 0)
+    if (before != 0) {
+        c->not_audited = true; /* the first time's entry stands for it */
         return commit_answer(c, before, in.epoch + 1);
+    }
     if (in.epoch == 0 &&
         DB_RUN(c->db, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
                clinic, id) == 1)
@@ -278,6 +280,7 @@ bool call_message(call *c) {
         bool same = span_equal(db_bytes(&r, 0), SPAN(in.digest));
         int64_t seq = db_integer(&r, 1);
         db_end(&r);
+        c->not_audited = same; /* the first time's entry stands for it */
         return same ? message_answer(c, &in, seq)
                     : problem(c, PROBLEM_ID_REUSED, "this client message id was used for another message");
     }

@@ -6,49 +6,9 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { CALLS, WHO, log } from './support/audit-log.mjs';
 import { CONTENT, Clinic, ON_POSTGRES, RELAY, RIGHT, RelayProcess, b64u, enrol, exchange, postgres, privateMessage, problemName, register, sha256, sleep } from './support/relay-client.mjs';
 
-const CALLS = ['', 'create clinic', 'enrol', 'read device', 'revoke', 'publish key packages', 'claim key packages', 'commit', 'message', 'inbox', 'invite',
-    'list invitations', 'read invitation', 'withdraw', 'publish roster', 'read roster', 'read audit', 'client event'];
-const WHO = ['', 'device', 'invite', 'clinic'];
-
-/** The struct of PROTOCOL.md. */
-function decode(text) {
-    const bytes = Buffer.from(text, 'base64url');
-    let at = 0;
-    const take = (n) => bytes.subarray(at, (at += n));
-    const opaque = () => {
-        const first = take(1)[0];
-        return take(first < 0x40 ? first : ((first & 0x3f) << 8) | take(1)[0]);
-    };
-    const entry = {
-        number: Number(take(8).readBigUInt64BE()), at: Number(take(8).readBigUInt64BE()), who: WHO[take(1)[0]], keyid: b64u(take(16)), call: CALLS[take(1)[0]],
-        object: opaque(), status: take(2).readUInt16BE(), problem: opaque().toString(), network: opaque(), sealed: opaque(), previous: take(32),
-    };
-    assert.equal(at, bytes.length);
-    return { ...entry, hash: sha256(Buffer.from('Sotto audit 1'), bytes) };
-}
-
-/** The whole log, its chain checked. */
-async function log(auditor) {
-    const entries = [];
-    for (let after = 0; ;) {
-        const page = await auditor.ask('GET', `/v1/audit?after=${after}&limit=7`);
-        assert.equal(page.status, 200, JSON.stringify(page.json));
-        if (page.json.entries.length === 0 || entries.length > 5000) break;
-        entries.push(...page.json.entries.map(decode));
-        assert.equal(page.json.next, entries.at(-1).number);
-        after = page.json.next;
-        if (page.json.entries.length < 7) break;
-    }
-    let previous = Buffer.alloc(32);
-    for (const [i, entry] of entries.entries()) {
-        assert.equal(entry.number, i + 1);
-        assert.deepEqual(entry.previous, previous);
-        previous = entry.hash;
-    }
-    return entries;
-}
 const short = (e) => `${e.call} ${e.status}${e.problem && ` ${e.problem}`}`;
 const checkpoint = async (device, number) => (await device.ask('GET', `/v1/audit/checkpoint${number === undefined ? '' : `?number=${number}`}`)).json;
 

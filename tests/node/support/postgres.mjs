@@ -25,11 +25,32 @@ function run(program, args) {
 /** Why it can't run here, or undefined. */
 export const absent = () => (NEWEST === undefined || !existsSync(join(BIN, 'initdb')) ? 'no PostgreSQL server is installed' : undefined);
 
+/** Only so that a test ends at all: recovery takes as long as the disk has other things to do. */
+const PATIENCE_MS = 180_000;
+const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+/** Processes end while one looks at them. @param {() => string} read */
+function tryRead(read) {
+  try {
+    return read();
+  } catch {
+    return '';
+  }
+}
+/** @param {number} pid */
+const childrenOf = (pid) => tryRead(() => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean).map(Number);
+/** @param {number} pid */
+const commandLine = (pid) => tryRead(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+/** @param {number} pid */
+const killed = (pid) => void tryRead(() => String(process.kill(pid, 'SIGKILL')));
+
 export class Postgres {
   folder = mkdtempSync(join(tmpdir(), 'sotto-postgres-'));
   port = 0;
   /** @type {import('node:child_process').ChildProcess | undefined} */
   child;
+  /** The end of what it wrote to stderr. */
+  log = () => '';
 
   /** Makes a cluster and starts it. */
   static async start() {
@@ -46,19 +67,27 @@ export class Postgres {
     return join(this.folder, 'data');
   }
 
-  /** Starts the server, after a crash too. */
+  /** Starts the server, after a crash too: recovery then flushes the whole file system in one call, not a thousand files by turns. */
   async launch() {
-    const options = ['-D', this.data, '-p', String(this.port), '-k', this.folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=60', '-c', 'shared_buffers=32MB'];
+    const options = ['-c', 'recovery_init_sync_method=syncfs', '-D', this.data, '-p', String(this.port), '-k', this.folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=60', '-c', 'shared_buffers=32MB'];
     const [file, args] = command('postgres', options);
     const child = spawn(file, args, { cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] });
     let log = '';
     child.stderr.on('data', (part) => (log = (log + part).slice(-4000)));
     this.child = child;
-    process.once('exit', () => child.kill('SIGKILL'));
-    const until = Date.now() + 20_000;
+    const end = () => void child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.off('exit', end));
+    this.log = () => log;
+    await this.ready();
+  }
+
+  /** Waits until it takes connections. */
+  async ready() {
+    const until = Date.now() + PATIENCE_MS;
     while (spawnSync(join(BIN, 'pg_isready'), ['-q', '-h', '127.0.0.1', '-p', String(this.port)]).status !== 0) {
-      if (child.exitCode !== null || Date.now() > until) throw new Error(`PostgreSQL did not start:\n${log}`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      if (this.child?.exitCode !== null || Date.now() > until) throw new Error(`PostgreSQL did not start:\n${this.log()}`);
+      await pause();
     }
   }
 
@@ -74,12 +103,33 @@ export class Postgres {
     return run('psql', ['-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', sql]);
   }
 
-  /** kill -9 of the whole server; its children end with it. */
-  async crash() {
-    const pid = Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+  /** Throws unless tables and indexes are whole (amcheck). @param {string} database its address */
+  check(database) {
+    run('pg_amcheck', ['--install-missing', '--heapallindexed', '-h', '127.0.0.1', '-p', String(this.port), '-U', 'sotto', '-d', new URL(database).pathname.slice(1)]);
+  }
+
+  /** Its first process. */
+  get pid() {
+    return Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+  }
+
+  /** Processes that serve connections to a database. @param {string} address the database's */
+  backends(address) {
+    const name = new URL(address).pathname.slice(1);
+    return childrenOf(this.pid).filter((pid) => commandLine(pid).includes(` ${name} `));
+  }
+
+  /**
+   * kill -9 of the first process, upon which the others end by themselves, or of all at once. No one is left when it returns: a new server
+   * refuses to start beside processes of the old one.
+   * @param {{ all?: boolean }} [how]
+   */
+  async crash({ all = false } = {}) {
+    const { pid } = this, others = childrenOf(pid);
     const ended = new Promise((resolve) => this.child?.once('exit', resolve));
-    process.kill(pid, 'SIGKILL');
+    for (const one of all ? [pid, ...others] : [pid]) killed(one);
     await ended;
+    while (others.some((one) => commandLine(one).startsWith('postgres:'))) await pause();
   }
 
   async stop() {
