@@ -384,7 +384,7 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres e2e lint format fuzz bench conformance dist clean
+.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres kills e2e lint format fuzz bench conformance dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -433,6 +433,11 @@ node: $(NODE_NEEDS)
 
 postgres: $(NODE_NEEDS) build/tests/relay_schema $(STAMPS)/test-packages ## the relay's tests over a real PostgreSQL
 	$(TEST_RUN) postgres
+
+kills: export ROUNDS := $(if $(ROUNDS),$(ROUNDS),100)
+kills: export SEED := $(if $(filter file,$(origin SEED)),,$(SEED))
+kills: build/sotto-relay $(STAMPS)/test-packages ## kill relay and database under 32 writers, on both databases (ROUNDS=100 SEED=)
+	$(TEST_RUN) kills
 
 e2e: $(E2E_NEEDS) ## the pages in headless Chromium
 	$(TEST_RUN) e2e

@@ -96,8 +96,16 @@ const suites = {
   // The relay's own tests again, over the other database.
   postgres: () =>
     nodePrograms('tests/node')
-      .filter(({ name }) => /relay-(audit|blobs|calls|durability|malformed|retention|schedule|schema)\.test/.test(name))
+      .filter(({ name }) => /relay-(audit|blobs|calls|durability|kills|malformed|retention|schedule|schema)\.test/.test(name))
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
+  // The long form: ROUNDS and SEED come from the environment.
+  kills: () =>
+    ['SQLite', 'PostgreSQL'].map((database) => ({
+      name: `kills on ${database}`,
+      command: [process.execPath, '--test', '--test-reporter=tap', 'tests/node/relay-kills.test.mjs'],
+      env: { SOTTO_DATABASE: database === 'SQLite' ? '' : 'postgres' },
+      timeout: 180 * MINUTES,
+    })),
   conformance: () => nodePrograms('tests/conformance'),
   e2e: () => nodePrograms('tests/e2e'),
 };

@@ -1,4 +1,4 @@
-// What was acknowledged is there after kill -9; what is sent again appears once; no cursor sees a gap or a repeat.
+// What is sent again after a crash appears once; no cursor sees a gap or a repeat. Kills under load are in relay-kills.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
@@ -14,56 +14,6 @@ async function insist(ask) {
         await sleep(20);
     }
 }
-
-test('kill -9 while many write: nothing acknowledged is lost, nothing appears twice, order is kept', { timeout: 120_000 }, async () => {
-    const ROUNDS = 12, WRITERS = 6;
-    const relay = await RelayProcess.start();
-    try {
-        const clinic = await Clinic.create(relay.origin), reader = await clinic.enrolStaff({ rights: 1 });
-        const writers = await Promise.all(Array.from({ length: WRITERS }, () => clinic.enrolStaff({ rights: 1 })));
-        const group = randomBytes(32);
-        const made = await reader.commit(group, 0, { added: writers.map((w) => w.keyid) });
-        let writing = true, resent = 0;
-        const acknowledged = new Map();
-        const work = writers.map(async (writer) => {
-            while (writing) {
-                const id = b64u(randomBytes(16)), bytes = privateMessage(group, 1, CONTENT.application);
-                let tries = 0;
-                const answer = await insist(() => (tries++, writer.message(group, bytes, { id })));
-                assert.equal(answer.status, 200, JSON.stringify(answer.json));
-                if (tries > 1) resent++;
-                acknowledged.set(id, { seq: answer.json.seq, data: b64u(bytes) });
-            }
-        });
-        for (let round = 0; round < ROUNDS; round++) {
-            await sleep(40 + Math.random() * 200);
-            if (postgres !== undefined && round % 2 === 1) {
-                await postgres.crash();
-                await postgres.launch();
-            } else {
-                await relay.restart('SIGKILL');
-            }
-        }
-        writing = false;
-        await Promise.all(work);
-        const seen = [];
-        let next = made.json.seq;
-        for (;;) {
-            const page = (await reader.inbox(next, { limit: 17 })).json;
-            if (page.events.length === 0) break;
-            seen.push(...page.events);
-            next = page.next;
-        }
-        const messages = seen.filter((e) => e.kind === 'message');
-        assert.ok(acknowledged.size > WRITERS * 2, `only ${acknowledged.size} were acknowledged`);
-        assert.equal(messages.length, acknowledged.size);
-        for (const event of messages) assert.deepEqual({ seq: event.seq, data: event.data }, acknowledged.get(event.id));
-        for (let i = 1; i < seen.length; i++) assert.ok(seen[i].seq > seen[i - 1].seq);
-        console.log(`# ${acknowledged.size} acknowledged over ${ROUNDS} kills, ${resent} sent again`);
-    } finally {
-        await relay.stop();
-    }
-});
 
 test('a resend after the kill gets the number of the first time', async () => {
     const relay = await RelayProcess.start();
