@@ -31,7 +31,9 @@ typedef enum audit_call {
     AUDIT_WITHDRAW_MESSAGE = 18,
     AUDIT_PUT_BLOB = 19,
     AUDIT_READ_BLOB = 20,
-    AUDIT_DELETE_BLOB = 21
+    AUDIT_DELETE_BLOB = 21,
+    AUDIT_PUT_PUSH = 22,
+    AUDIT_DELETE_PUSH = 23
 } audit_call;
 
 enum audit_who { AUDIT_BY_DEVICE = 1, AUDIT_BY_INVITE = 2, AUDIT_BY_CLINIC = 3 };

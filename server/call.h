@@ -32,6 +32,7 @@ struct relay {
     struct rate_table *rates;
     arena scratch; /* one request's memory */
     relay_wakes_list wakes;
+    relay_wakes_list push_words[2]; /* heard of others: push_word - 1 */
     int64_t now_ms;
     /* relay_tidy goes round the tables of used message ids, of claimed key packages, and of devices. */
     uint8_t tidy_sent[3 * ID_SIZE], tidy_inbox[2 * ID_SIZE];
@@ -125,6 +126,10 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
 void wake_device(call *c, const uint8_t device[ID_SIZE]);
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
 int64_t clinic_sequence(call *c);
+/* What was delivered since relay->wakes had `from` entries is worth a push to all but the call's device. */
+void push_wanted(call *c, size_t from);
+void push_forget(call *c, const uint8_t device[ID_SIZE]); /* its subscription */
+void push_word_heard(relay *r, span told);
 
 /* ---- groups and what is sent to them */
 typedef struct group_facts {
@@ -185,5 +190,7 @@ bool call_invitation_withdraw(call *c);
 bool call_audit_checkpoint(call *c);
 bool call_audit_read(call *c);
 bool call_audit_add(call *c);
+bool call_push_put(call *c);
+bool call_push_delete(call *c);
 
 #endif

@@ -1,5 +1,6 @@
 /* calls_clinic.c: the relay itself, clinics and their rosters. */
 #include "call.h"
+#include "push_key.h"
 
 bool call_well_known(call *c) {
     text *t = &c->out;
@@ -12,9 +13,12 @@ bool call_well_known(call *c) {
     text_member_integer(t, "scheduled", SCHEDULED_MAX);
     text_member_integer(t, "blob", BLOB_MAX);
     text_member_integer(t, "retention_days", c->relay->options.retention_days);
-    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\",\"retention\"],\"clinics\":");
+    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\",\"retention\"");
+    text_put(t, c->relay->options.push_key != NULL ? ",\"push\"],\"clinics\":" : "],\"clinics\":");
     text_put(t, c->relay->options.clinics_open ? "\"open\"" : "\"closed\"");
     text_member_base64url(t, "audit_key", signature_key_public(&c->relay->audit_key));
+    if (c->relay->options.push_key != NULL)
+        text_member_base64url(t, "push_key", span_of(c->relay->options.push_key, PUSH_PUBLIC_SIZE));
     text_member_integer(t, "now", c->now_ms);
     text_put(t, "}");
     return answer(c, 200);

@@ -192,6 +192,7 @@ bool call_device_revoke(call *c) {
     DB_RUN(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND issuer = $2 AND state = $4", clinic, device,
            db_i(INVITATION_WITHDRAWN), db_i(INVITATION_OPEN));
     schedule_forget_all(c, id);
+    push_forget(c, id);
     (void)inbox_acknowledge(c, id, SEQUENCE_MAX);
     wake_device(c, id); /* ends its waits */
     return answer(c, 204);

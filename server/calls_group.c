@@ -180,6 +180,7 @@ bool call_commit(call *c) {
         return true;
     if (in.added_count > 0) {
         int64_t welcome_seq = event_next(c), waiting = 0;
+        size_t woken = c->relay->wakes.n;
         for (size_t i = 0; i < in.added_count; i++)
             waiting += deliver_to(c, welcome_seq, in.added + i * ID_SIZE);
         event_store(c, welcome_seq, waiting,
@@ -188,6 +189,7 @@ bool call_commit(call *c) {
                              .sender = SPAN(c->device),
                              .number = in.epoch + 1,
                              .data = in.welcome});
+        push_wanted(c, woken);
     }
     DB_RUN(c->db, "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ($1, $2, $3, $4, $5, $6)",
            clinic, id, db_i(in.epoch), db_id(c->device), db_b(SPAN(in.digest)), db_i(seq));
@@ -251,12 +253,14 @@ static void message_digest(const call *c, message_input *in) {
 
 int64_t message_deliver(call *c, const message_input *in, span data) {
     int64_t seq = event_next(c);
+    size_t woken = c->relay->wakes.n;
     event_store(c, seq, deliver_to_members(c, seq, SPAN(in->group_id)),
                 &(event){.kind = EVENT_MESSAGE,
                          .group_id = SPAN(in->group_id),
                          .sender = SPAN(c->device),
                          .ref = SPAN(in->id),
                          .data = data});
+    push_wanted(c, woken);
     return seq;
 }
 

@@ -30,7 +30,9 @@ bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]) {
         list->p = p;
         list->room = room;
     }
-    memcpy(list->p[list->n++].device, device, ID_SIZE);
+    wake *w = &list->p[list->n++];
+    memcpy(w->device, device, ID_SIZE);
+    w->push = WAKE_ONLY;
     return true;
 }
 

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "problem.h"
+#include "push.h"
 #include "waits.h"
 
 #define CHUNK_SIZE (32 * 1024)
@@ -75,7 +76,8 @@ typedef struct conn {
 } conn;
 
 struct front {
-    relay *relay; /* from front_serve on */
+    relay *relay;   /* from front_serve on */
+    pushes *pushes; /* NULL: none are sent */
     const front_options *options;
     struct lws_context *context;
     static_files *files;
@@ -449,6 +451,7 @@ static void look_again(front *f, conn *c, int64_t now) {
 static void wake_waiting(front *f, int64_t now) {
     size_t n;
     const wake *w = relay_wakes(f->relay, &n);
+    pushes_note(f->pushes, f->relay, now);
     for (size_t i = 0; i < n; i++) {
         for (waiter *e = waits_of(&f->waits, w[i].device), *next; e != NULL; e = next) {
             next = waits_next(e);
@@ -463,6 +466,7 @@ static void hear_others(front *f) {
     bool missed = relay_hear(f->relay);
     if (missed || relay_descriptor(f->relay) < 0)
         f->others = NULL;
+    pushes_hear(f->pushes, f->relay, &f->waits);
     wake_waiting(f, now);
     for (conn *c = missed ? f->all : NULL, *next; c != NULL; c = next) {
         next = c->next;
@@ -762,6 +766,7 @@ static void on_tick(lws_sorted_usec_list_t *list) {
         watch_others(f);
         deliver_due(f, now);
     }
+    pushes_turn(f->pushes, f->relay, &f->waits, now);
     if (now >= f->tidy_ms) {
         f->tidy_ms = now + TIDY_MS;
         relay_tidy(f->relay, now);
@@ -790,6 +795,7 @@ static void write_metrics(void *ctx, text *out) {
                        .uptime_ms = clock_now_ms() - f->started_ms,
                        .connections = (int64_t)f->connections,
                        .waiting = (int64_t)f->waits.count,
+                       .pushes = pushes_counts(f->pushes),
                        .ready = f->ready_ms != 0 ? f->ready : -1,
                        .database_bytes = file != NULL ? size_of(file, "") + size_of(file, "-wal") : -1};
     metrics_write(&f->metrics, &now, out);
@@ -871,9 +877,10 @@ void front_close(front *f) {
     free(f);
 }
 
-err front_serve(front *f, relay *r) {
+err front_serve(front *f, relay *r, pushes *p) {
     const front_options *options = f->options;
     f->relay = r;
+    f->pushes = p;
     err e = options->static_folder != NULL ? static_open(options->static_folder, &f->files) : OK;
     if (e == OK) {
         /* Some descriptors are for the database, files and the library. */

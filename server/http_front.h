@@ -25,8 +25,9 @@ typedef struct front front;
 /* Binds the ports, so that what follows may run with fewer privileges. The options must outlive it. ERR_HOST when it can't
  * listen or the certificate is unusable. */
 MUST_USE err front_open(const front_options *options, front **out);
-/* Serves until SIGTERM or SIGINT, then finishes what is under way. */
-MUST_USE err front_serve(front *f, relay *r);
+/* Serves until SIGTERM or SIGINT, then finishes what is under way. Pushes may be NULL. */
+struct pushes;
+MUST_USE err front_serve(front *f, relay *r, struct pushes *p);
 void front_close(front *f);
 
 #endif

@@ -275,6 +275,17 @@ span json_bytes(json *j, const char *name, size_t max) {
     return item == NULL ? SPAN_NONE : decode(j, item, max, name, -1);
 }
 
+span json_text(json *j, const char *name, size_t max) {
+    const cJSON *item = required(j, name);
+    span text = SPAN_NONE;
+    if (item == NULL)
+        return text;
+    size_t n = cJSON_IsString(item) ? strlen(item->valuestring) : 0;
+    if (n == 0 || n > max || arena_copy(j->arena, span_of(item->valuestring, n), &text) != OK)
+        fault(j, "member \"%s\" must be a string of 1 to %zu bytes", name, max);
+    return text;
+}
+
 int64_t json_integer(json *j, const char *name, int64_t min, int64_t max) {
     const cJSON *item = required(j, name);
     if (item == NULL)

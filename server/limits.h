@@ -76,6 +76,30 @@
 #define AUDIT_ENTRY_MAX (AUDIT_SEALED_MAX + 200)
 #define AUDIT_CHECKPOINT_MS 60000 /* between two checkpoints of a clinic */
 
+/* ---- pushes */
+#define PUSH_ENDPOINT_MAX 2048  /* those of the large push services have some 200 to 1000 characters */
+#define PUSH_CONTACT_MAX 200    /* a mail address or a page's */
+#define PUSH_AFTER_MS 2000      /* who is there has asked again by then, and needs none */
+#define PUSH_ASK_MS 500         /* in which other relays on the database say that he waits at one of them */
+#define PUSH_APART_MS 30000     /* of a device: what comes in a row rings once */
+#define PUSH_UNKNOWN_MS 60000   /* a device without subscription is not looked up again for so long */
+#define PUSH_HOLD_MS 3600000    /* nor is a push service that failed again and again asked */
+#define PUSH_TRIES_MAX 5        /* then it has failed */
+#define PUSH_BACKOFF_MS 5000    /* before the second try, and twice as long before each further one */
+#define PUSH_RETRY_AFTER_S 3600 /* the longest wish of a push service that is heard */
+#define PUSH_SLOTS 16384        /* devices that are thought of at once: 1 MiB */
+#define PUSH_LOOKUPS_A_TURN 32  /* of subscriptions, four turns a second: some milliseconds of the loop at most */
+#define PUSH_FLIGHT_MAX 64      /* under way at once */
+#define PUSH_FLIGHT_A_CLINIC 16 /* so that one clinic's dead endpoints leave room for others */
+#define PUSH_CONNECT_MS 5000L
+#define PUSH_TIME_MS 10000L
+#define PUSH_ANSWER_HEAD_MAX 16384
+#define PUSH_ANSWER_BODY_MAX 4096  /* nothing of it is needed */
+#define PUSH_TOKEN_S (12 * 3600)   /* RFC 8292 §2: 24 h at most; half of it leaves room for clocks */
+#define PUSH_TTL_S (7 * 24 * 3600) /* a phone that was off for a holiday week still rings */
+#define PUSH_TOPIC "sotto"         /* RFC 8030 §5.4: a later one takes the place of one that waits */
+#define PUSH_URGENCY "normal"      /* RFC 8030 §5.3: what chat messages are */
+
 #define CHECK_ATTEMPTS 5 /* DESIGN §6: then the invitation is locked */
 
 /* ---- static files */

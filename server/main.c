@@ -17,6 +17,7 @@
 #include "log.h"
 #include "options.h"
 #include "privileges.h"
+#include "push.h"
 
 static err database_path(const options *o, char out[PATH_MAX]) {
     return snprintf(out, PATH_MAX, "%s/relay.db", o->data) < PATH_MAX ? OK : ERR_TOO_LARGE;
@@ -78,6 +79,8 @@ static err serve(options *o, const account *a) {
     front *f = NULL;
     db *d = NULL;
     relay *r = NULL;
+    push_key *key = NULL;
+    pushes *p = NULL;
     int lock = -1;
     raise_descriptor_limit();
     if (o->data != NULL) {
@@ -93,11 +96,20 @@ static err serve(options *o, const account *a) {
         e = take_folder(o, &lock);
     if (e == OK)
         e = open_database(o, false, &d);
+    if (e == OK && o->push.contact != NULL) {
+        e = push_key_open(d, &key);
+        if (e == OK)
+            e = pushes_open(&o->push, key, &p);
+        if (e == OK)
+            o->relay.push_key = push_key_public(key);
+    }
     if (e == OK)
         e = relay_open(d, &o->relay, &r);
     if (e == OK)
-        e = front_serve(f, r);
+        e = front_serve(f, r, p);
     front_close(f);
+    pushes_close(p);
+    push_key_close(key);
     relay_close(r);
     db_close(d);
     if (lock >= 0)

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "push.h"
+
 /* Up to BATCH_MAX requests; from a fast disk's flush to one that stands still. Upper bounds, as text for their label. */
 static const struct {
     double bound;
@@ -77,6 +79,21 @@ static void histogram(text *t, const char *name, const char *help, const metrics
     text_put(t, line);
 }
 
+static void pushes_write(const push_counts *c, text *t) {
+    const struct {
+        const char *outcome;
+        uint64_t n;
+    } rows[] = {
+        {"sent", c->sent}, {"gone", c->gone}, {"retried", c->retried}, {"failed", c->failed}, {"dropped", c->dropped}};
+    char line[80];
+    head(t, "pushes_total", "counter", "Web pushes by what became of them; a retried one comes again.");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        (void)snprintf(line, sizeof line, "sotto_pushes_total{outcome=\"%s\"} %llu\n", rows[i].outcome,
+                       (unsigned long long)rows[i].n);
+        text_put(t, line);
+    }
+}
+
 void metrics_write(const metrics *m, const metrics_now *now, text *t) {
     char line[240];
     head(t, "build_info", "gauge", "What is running; always 1.");
@@ -101,6 +118,8 @@ void metrics_write(const metrics *m, const metrics_now *now, text *t) {
            (int64_t)m->batches_failed);
     single(t, "connections_refused_total", "counter", "Connections beyond a limit, or while draining.",
            (int64_t)m->connections_refused);
+    if (now->pushes != NULL)
+        pushes_write(now->pushes, t);
     single(t, "connections", "gauge", "Open connections of clients.", now->connections);
     single(t, "waiting", "gauge", "Inboxes that wait, event streams included.", now->waiting);
     if (now->ready >= 0)

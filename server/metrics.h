@@ -29,6 +29,7 @@ typedef struct metrics {
 typedef struct metrics_now {
     const char *version;
     int64_t uptime_ms, connections, waiting, ready, database_bytes;
+    const struct push_counts *pushes; /* NULL: none are sent */
 } metrics_now;
 
 void metrics_answered(metrics *m, const char *method, const char *call, int status);

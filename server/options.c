@@ -36,6 +36,8 @@ static const char USAGE[] =
     "  --blob-quota MIB     of all blobs of a clinic (%d)\n"
     "  --blob-days N        that a blob is kept (%d)\n"
     "  --retention-days N   that events wait for a device that does not fetch them (%d; %d or more)\n"
+    "  --push-contact URL   send Web Pushes; whom push services may write to: mailto:… or https:… (off)\n"
+    "  --push-allow HOST[:PORT]  devices may also name this push service, wherever it is\n"
     "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
     "  --log debug|info|warning|error  (info)\n"
     "  --force              restore: over data that is there\n";
@@ -98,6 +100,8 @@ static bool is_text(options *o, const char *name, const char *value) {
                  {"--static", &o->front.static_folder},
                  {"--tls-cert", &o->front.tls_certificate},
                  {"--tls-key", &o->front.tls_key},
+                 {"--push-contact", &o->push.contact},
+                 {"--push-allow", &o->push.allowed.authority},
                  {"--authority", &o->relay.authority}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (strcmp(name, texts[i].name) == 0) {
@@ -195,5 +199,8 @@ bool options_read(int argc, char **argv, options *o, int *status) {
         return wrong("say one of --data and --db");
     if ((o->front.tls_certificate == NULL) != (o->front.tls_key == NULL))
         return wrong("--tls-cert and --tls-key go together");
+    if (o->push.contact != NULL && !push_contact_is_good(o->push.contact))
+        return wrong("--push-contact must be mailto: or https: with a public host: push services refuse others");
+    o->relay.push_allowed = o->push.allowed;
     return true;
 }

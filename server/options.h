@@ -3,6 +3,7 @@
 #define SERVER_OPTIONS_H
 
 #include "http_front.h"
+#include "push_client.h"
 #include "relay.h"
 
 typedef struct options {
@@ -14,6 +15,7 @@ typedef struct options {
     size_t faults;                   /* that audit verify found */
     bool force;
     relay_options relay;
+    push_client_options push; /* contact NULL: no pushes */
     front_options front;
 } options;
 

@@ -65,6 +65,8 @@ static const route ROUTES[] = {
     {METHOD_GET, "/v1/audit/checkpoint", WHO_DEVICE, false, false, 0, AUDIT_NOTHING, call_audit_checkpoint},
     {METHOD_GET, "/v1/audit", WHO_DEVICE, false, false, 0, AUDIT_READ_AUDIT, call_audit_read},
     {METHOD_POST, "/v1/audit", WHO_DEVICE, true, false, BODY_MAX, AUDIT_CLIENT_EVENT, call_audit_add},
+    {METHOD_PUT, "/v1/push", WHO_DEVICE, true, false, BODY_MAX, AUDIT_PUT_PUSH, call_push_put},
+    {METHOD_DELETE, "/v1/push", WHO_DEVICE, false, false, 0, AUDIT_DELETE_PUSH, call_push_delete},
 };
 
 /* ---- outcomes */
@@ -569,6 +571,8 @@ void relay_close(relay *r) {
     rate_close(r->rates);
     wipe(&r->audit_key, sizeof r->audit_key);
     free(r->wakes.p);
+    free(r->push_words[0].p);
+    free(r->push_words[1].p);
     free(r);
 }
 
@@ -602,9 +606,13 @@ bool relay_hear(relay *r) {
     uint8_t told[NOTIFY_MAX];
     size_t n = 0;
     bool missed = false, any_missed = false;
-    r->wakes.n = 0;
+    r->wakes.n = r->push_words[0].n = r->push_words[1].n = 0;
     while (db_heard(r->db, told, &n, &missed)) {
         any_missed |= missed;
+        if (n % ID_SIZE == 1) { /* no wake-up */
+            push_word_heard(r, span_of(told, n));
+            continue;
+        }
         for (size_t i = 0; i + ID_SIZE <= n; i += ID_SIZE)
             any_missed |= !wakes_add(&r->wakes, told + i);
     }

@@ -10,6 +10,8 @@
 
 #include "db.h"
 #include "json.h"
+#include "limits.h"
+#include "push_endpoint.h"
 #include "request.h"
 
 typedef struct relay_options {
@@ -18,6 +20,8 @@ typedef struct relay_options {
     int64_t blob_quota, blob_days;                  /* bytes of a clinic; days that a blob is kept */
     int64_t retention_days;                         /* that events wait for a device; clinics may have their own */
     const char *authority;                          /* the one Host that requests may be for; NULL: any */
+    const uint8_t *push_key;                        /* PUSH_PUBLIC_SIZE bytes; NULL: there are no pushes */
+    push_allowed push_allowed;
 } relay_options;
 
 typedef struct relay relay;
@@ -38,8 +42,15 @@ const char *relay_call_of(const request *rq);
 bool relay_ready(relay *r, int64_t now_ms);
 
 /* Devices that got something in the last batch, some perhaps more than once. Valid until the next batch begins. */
+typedef enum wake_push {
+    WAKE_ONLY,      /* nothing to ring for */
+    WAKE_PUSH,      /* a message or welcome by another device */
+    WAKE_SUBSCRIBED /* it has a new subscription */
+} wake_push;
 typedef struct wake {
     uint8_t device[ID_SIZE];
+    uint8_t clinic[ID_SIZE]; /* set where push is not WAKE_ONLY */
+    wake_push push;
 } wake;
 const wake *relay_wakes(const relay *r, size_t *count);
 
@@ -48,6 +59,21 @@ const wake *relay_wakes(const relay *r, size_t *count);
  * relay_wakes; true: something was missed, so everybody who waits must be looked at. To be called every second or so besides. */
 int relay_descriptor(relay *r);
 bool relay_hear(relay *r);
+
+/* Pushes; all outside a batch. What relays on one database say to each other about devices: */
+typedef enum push_word {
+    PUSH_WHO_WAITS = 1, /* "does one of these wait at yours?" */
+    PUSH_WAITS_HERE = 2 /* "these wait at mine" */
+} push_word;
+void relay_push_tell(relay *r, push_word word, const wake *devices, size_t n);
+/* What others have said of that kind; valid until the next relay_hear. */
+const wake *relay_push_heard(const relay *r, push_word word, size_t *count);
+/* Does something wait for a device that has a subscription? Then its endpoint is in `endpoint`, with a NUL. */
+typedef enum push_found { PUSH_NO_SUBSCRIPTION, PUSH_NOTHING_WAITS, PUSH_WANTED, PUSH_LOOKUP_FAILED } push_found;
+push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE],
+                           char endpoint[PUSH_ENDPOINT_MAX + 1]);
+/* Forgets a subscription that its push service does not know, unless the device has another by now. */
+void relay_push_drop(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], const char *endpoint);
 
 /* Outside a batch. Answers a parked inbox: true when there is something to say, or `last` asks for an answer anyhow. */
 bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs);

@@ -98,6 +98,12 @@ const schema_step SCHEMA[] = {
     {3, false, "CREATE TABLE audit_key (number BIGINT NOT NULL, seed BYTEA NOT NULL, PRIMARY KEY (number))"},
     /* How many days events wait for a device, of clinics that have a period of their own. */
     {3, true, "CREATE TABLE retention (clinic BYTEA NOT NULL, days BIGINT NOT NULL, PRIMARY KEY (clinic))"},
+    /* Where a device's push service takes pushes for it: a secret of the device's. */
+    {3, false,
+     "CREATE TABLE push_subscriptions (clinic BYTEA NOT NULL, device BYTEA NOT NULL, endpoint BYTEA NOT NULL, "
+     "PRIMARY KEY (clinic, device))"},
+    /* One row, like audit_key: the scalar and the point of the key for push services. */
+    {3, false, "CREATE TABLE push_key (number BIGINT NOT NULL, secret BYTEA NOT NULL, PRIMARY KEY (number))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -124,5 +130,6 @@ const char *const SCHEMA_TABLES[][2] = {
     {"audit_checkpoints", "SELECT * FROM audit_checkpoints ORDER BY clinic, number"},
     {"audit_events", "SELECT * FROM audit_events ORDER BY clinic, device, id"},
     {"retention", "SELECT * FROM retention ORDER BY clinic"},
+    {"push_subscriptions", "SELECT * FROM push_subscriptions ORDER BY clinic, device"},
     {NULL, NULL},
 };
