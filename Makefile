@@ -259,19 +259,37 @@ build/fuzz/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 	@mkdir -p $(@D)
 	$(call run,CC) $(FUZZ_CC) $(ASAN_OURS) $(OUR_FLAGS) -Itests/unit $(TEST_WARNINGS) $(DEPENDENCY) -c -o $@ $<
 
-$(FUZZ_BIN): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=build/fuzz/%.o) build/fuzz/libsotto.a build/fuzz/libthird.a
+# Those of the relay link its logic alone, as its unit tests do.
+FUZZ_RELAY := $(filter build/fuzz/bin/relay_%,$(FUZZ_BIN))
+build/fuzz/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $(STAMPS)/test-packages
+	@mkdir -p $(@D)
+	$(call run,CC) $(FUZZ_CC) $(ASAN_OURS) $(OUR_FLAGS) $(RELAY_INCLUDES) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
+
+$(FUZZ_RELAY): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/fuzz/%.o)) \
+  build/native/librelaythird.a
+	@mkdir -p $(@D)
+	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $^ -lpq -lm
+
+$(filter-out $(FUZZ_RELAY),$(FUZZ_BIN)): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=build/fuzz/%.o) build/fuzz/libsotto.a build/fuzz/libthird.a
 	@mkdir -p $(@D)
 	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -lm -pthread
 
 # The same targets without libFuzzer, in the build that the tests have anyway: `make asan` replays what was found.
 REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/%_fuzz.c=build/asan/bin/replay_%)
-$(REPLAY_BIN): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o $(asan_SUPPORT_OBJ) \
+REPLAY_RELAY := $(filter build/asan/bin/replay_relay_%,$(REPLAY_BIN))
+$(REPLAY_RELAY): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o \
+  build/asan/tests/unit/support/host.o build/asan/tests/unit/support/disk.o \
+  $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/asan/%.o)) build/native/librelaythird.a
+	@mkdir -p $(@D)
+	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ -lpq -lm
+
+$(filter-out $(REPLAY_RELAY),$(REPLAY_BIN)): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o $(asan_SUPPORT_OBJ) \
   build/asan/libsotto.a build/asan/libthird.a
 	@mkdir -p $(@D)
 	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group -lcmocka -lm -pthread
 
 .PRECIOUS: build/fuzz/tests/%.o
--include $(foreach b,fuzz asan,$(FUZZ_SRC:%.c=build/$(b)/%.d) build/$(b)/tests/fuzz/replay.d) $(SUPPORT_SRC:%.c=build/fuzz/%.d)
+-include $(patsubst %.c,build/fuzz/%.d,$(filter server/%,$(RELAY_SRC))) $(foreach b,fuzz asan,$(FUZZ_SRC:%.c=build/$(b)/%.d) build/$(b)/tests/fuzz/replay.d) $(SUPPORT_SRC:%.c=build/fuzz/%.d)
 
 # ---- wasm ---------------------------------------------------------------------------------------------------------------
 

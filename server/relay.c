@@ -397,9 +397,11 @@ static bool authenticate(call *c, const route *way) {
 /* ---- one request */
 
 static bool path_matches(const char *pattern, span path, span ids[2]) {
-    const uint8_t *p = path.p, *end = path.p + path.n;
     size_t n = 0;
     ids[0] = ids[1] = SPAN_NONE;
+    if (path.n == 0)
+        return false;
+    const uint8_t *p = path.p, *end = path.p + path.n;
     for (; *pattern; pattern++) {
         if (*pattern == '{') {
             const uint8_t *start = p;
