@@ -182,9 +182,9 @@ RELAY_THIRD_OBJ := $(native_SODIUM_OBJ) $(patsubst %,build/native/third/sodium/%
 RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
 RELAY_INCLUDES = $(shell pkg-config --cflags libpq) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
 # What knows HTTP, and the program itself: tests of the logic go without.
-RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/backup.o \
+RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/sandbox.o %/backup.o \
   %/push.o %/push_client.o %/push_key.o
-RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcrypto libpq libcurl) -lm -pthread
+RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcrypto libpq libcurl libseccomp) -lm -pthread
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -234,7 +234,10 @@ build/$(1)/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
   $$(filter-out $$(RELAY_FRONT),$$(RELAY_SRC:%.c=build/$(1)/%.o)) build/native/librelaythird.a
 	@mkdir -p $$(@D)
-	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lpq -lm
+	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lpq -lm $$(LINK_LIBS)
+
+$(3)/relay_sandbox: build/$(1)/server/sandbox.o
+$(3)/relay_sandbox: LINK_LIBS = -lseccomp
 
 $$(filter-out $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o $$($(1)_SUPPORT_OBJ) build/$(1)/libsotto.a build/$(1)/libthird.a
 	@mkdir -p $$(@D)

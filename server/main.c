@@ -106,6 +106,8 @@ static err serve(options *o, const account *a) {
     if (e == OK)
         e = relay_open(d, &o->relay, &r);
     if (e == OK)
+        e = sandbox_enter(o->sandbox);
+    if (e == OK)
         e = front_serve(f, r, p);
     front_close(f);
     pushes_close(p);

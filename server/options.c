@@ -27,6 +27,7 @@ static const char USAGE[] =
     "  --proxy ADDRESS[,…]  peers whose X-Forwarded-For is believed: its last entry is under the rates of addresses\n"
     "  --metrics [HOST:]PORT  Prometheus' metrics there, at /metrics (HOST: 127.0.0.1); they are the operator's\n"
     "  --user NAME          when started as root: be this user once the ports are bound\n"
+    "  --sandbox on|off     a filter of system calls (on where the kernel has one; said so: on, or don't serve)\n"
     "  --static DIR         serve the web pages in it\n"
     "  --clinics open|closed  may anybody make a clinic here (open)\n"
     "  --authority HOST[:PORT]  refuse requests for any other Host\n"
@@ -115,6 +116,7 @@ static bool is_text(options *o, const char *name, const char *value) {
 static bool option(options *o, const char *name, const char *value) {
     static const char *const CLINICS[] = {"closed", "open", NULL}, *const LEVELS[] = {"debug", "info", "warning",
                                                                                       "error", NULL};
+    static const char *const SANDBOXES[] = {[SANDBOX_ON - 1] = "on", [SANDBOX_OFF - 1] = "off", NULL};
     long v = 0;
     bool good = true;
     if (is_text(o, name, value))
@@ -141,6 +143,8 @@ static bool option(options *o, const char *name, const char *value) {
         o->relay.retention_days = v;
     else if (strcmp(name, "--connections-address") == 0 && (good = number(value, 1000000, &v)))
         o->front.connections_an_address = (unsigned)v;
+    else if (strcmp(name, "--sandbox") == 0 && (good = word(value, SANDBOXES, &v)))
+        o->sandbox = (sandbox_wish)(v + 1);
     else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
         log_from((log_level)v);
     else

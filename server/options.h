@@ -5,6 +5,7 @@
 #include "http_front.h"
 #include "push_client.h"
 #include "relay.h"
+#include "sandbox.h"
 
 typedef struct options {
     const char *command;
@@ -14,6 +15,7 @@ typedef struct options {
     const char *clinic, *checkpoint; /* of audit verify; NULL: all, the newest */
     size_t faults;                   /* that audit verify found */
     bool force;
+    sandbox_wish sandbox;
     relay_options relay;
     push_client_options push; /* contact NULL: no pushes */
     front_options front;

@@ -96,7 +96,7 @@ const suites = {
   // The relay's own tests again, over the other database.
   postgres: () =>
     nodePrograms('tests/node')
-      .filter(({ name }) => /relay-(audit|blobs|calls|durability|kills|malformed|retention|schedule|schema)\.test/.test(name))
+      .filter(({ name }) => /relay-(audit|blobs|calls|durability|kills|malformed|retention|sandbox|schedule|schema)\.test/.test(name))
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
   // The long form: ROUNDS and SEED come from the environment.
   kills: () =>
