@@ -104,10 +104,10 @@ static err slot_write(const char *path, key_slot *slot, int index) {
     if (fd < 0)
         return host_err(fd);
     int32_t code = host_file_write(fd, bytes, sizeof bytes, (double)index * SLOT_SIZE);
-    if (code >= 0)
-        code = host_file_sync(fd);
+    /* After a sync that failed nobody knows whether the slot is on the medium: never a full disk, of which nothing was taken. */
+    err e = code < 0 ? host_err(code) : host_file_sync(fd) < 0 ? ERR_STORE : OK;
     host_file_close(fd);
-    return code < 0 ? host_err(code) : OK;
+    return e;
 }
 
 /* Writes the other slot, with the next generation. */
