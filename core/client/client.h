@@ -72,8 +72,9 @@ void client_free(client *c);
 MUST_USE err client_begin(client *c, arena *a, effects *fx);
 /* Commits when result is OK, else rolls back and puts the memory back in step with the store. Returns the outcome. */
 MUST_USE err client_finish(client *c, err result);
-/* Instead of both, when there was not even the memory to see which command it is: it may have been the answer to any request,
- * so all that are out count as unanswered, and are made again after the timer. */
+/* When there was not even the memory to see which command it is, instead of both; or to tell of the requests that it led to,
+ * after them. It may have been the answer to any request, or have made some of which nobody heard: all that are out count as
+ * unanswered, and are made again after the timer. */
 void client_unheard(client *c, effects *fx);
 #define CLIENT_AGAIN_MS 5000 /* after a failure of this machine */
 

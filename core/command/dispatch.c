@@ -161,8 +161,10 @@ void command_run(client *c, arena *a, span bytes, buffer *reply) {
     bool told = reply->error == OK;
     reply_end(&w, &fx);
     if (told && reply->error != OK) {
-        /* No room for what the commit added. What was done is done, and is told; `tick` brings the rest. */
-        const effects later = {.timer_ms = 0};
+        /* No room for what the commit added. What was done is done, and is told; its requests, which nobody hears of, are made
+         * again at the next `tick`. */
+        effects later = {.timer_ms = 0};
+        client_unheard(c, &later);
         buffer_cut(reply, end);
         w.comma = true;
         reply_end(&w, &later);
