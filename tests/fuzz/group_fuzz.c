@@ -1139,12 +1139,14 @@ static bool follow(verdicts *v) {
     return any;
 }
 
+/* As its receivers have it: a sender that was changed after signing is not in a PrivateMessage. */
 static void keep_own_proposal(draft *d) {
+    const sender from = {.type = SENDER_MEMBER, .leaf = d->g->own_leaf};
     uint8_t reference[HASH_MAX];
     span encoded;
     MUST(framing_proposal_ref(d->g->suite, &d->tbs, &d->auth, d->a, reference));
     MUST(WIRE_ENCODE(d->a, wire_proposal, &d->content.proposal, &encoded));
-    MUST(group_add_proposal(d->g, reference, &d->content.sender, encoded, d->has_update ? &d->update : NULL, d->a));
+    MUST(group_add_proposal(d->g, reference, &from, encoded, d->has_update ? &d->update : NULL, d->a));
 }
 
 static void leave(member *m) {
