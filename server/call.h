@@ -126,8 +126,8 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
 void wake_device(call *c, const uint8_t device[ID_SIZE]);
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
 int64_t clinic_sequence(call *c);
-/* What was delivered since relay->wakes had `from` entries is worth a push to all but the call's device. */
-void push_wanted(call *c, size_t from);
+/* The event that was delivered since relay->wakes had `from` entries is worth a push to all but the call's device. */
+void push_wanted(call *c, size_t from, int64_t seq);
 void push_forget(call *c, const uint8_t device[ID_SIZE]); /* its subscription */
 void push_word_heard(relay *r, span told);
 

@@ -189,7 +189,7 @@ bool call_commit(call *c) {
                              .sender = SPAN(c->device),
                              .number = in.epoch + 1,
                              .data = in.welcome});
-        push_wanted(c, woken);
+        push_wanted(c, woken, welcome_seq);
     }
     DB_RUN(c->db, "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ($1, $2, $3, $4, $5, $6)",
            clinic, id, db_i(in.epoch), db_id(c->device), db_b(SPAN(in.digest)), db_i(seq));
@@ -260,7 +260,7 @@ int64_t message_deliver(call *c, const message_input *in, span data) {
                          .sender = SPAN(c->device),
                          .ref = SPAN(in->id),
                          .data = data});
-    push_wanted(c, woken);
+    push_wanted(c, woken, seq);
     return seq;
 }
 

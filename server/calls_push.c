@@ -41,7 +41,7 @@ void push_forget(call *c, const uint8_t device[ID_SIZE]) {
     DB_RUN(c->db, "DELETE FROM push_subscriptions WHERE clinic = $1 AND device = $2", db_id(c->clinic), db_id(device));
 }
 
-void push_wanted(call *c, size_t from) {
+void push_wanted(call *c, size_t from, int64_t seq) {
     relay_wakes_list *wakes = &c->relay->wakes;
     if (c->relay->options.push_key == NULL)
         return;
@@ -50,22 +50,24 @@ void push_wanted(call *c, size_t from) {
             continue;
         memcpy(wakes->p[i].clinic, c->clinic, ID_SIZE);
         wakes->p[i].push = WAKE_PUSH;
+        wakes->p[i].seq = seq;
     }
 }
 
 /* ---- outside a batch */
 
-push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE],
+push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], int64_t seq,
                            char endpoint[PUSH_ENDPOINT_MAX + 1]) {
     push_found found = PUSH_NO_SUBSCRIPTION;
     r->db->error = OK;
     db_rows rows = DB_QUERY(r->db,
                             "SELECT s.endpoint, d.seq FROM push_subscriptions s LEFT JOIN deliveries d ON "
-                            "d.clinic = s.clinic AND d.device = s.device WHERE s.clinic = $1 AND s.device = $2 LIMIT 1",
-                            db_id(clinic), db_id(device));
+                            "d.clinic = s.clinic AND d.device = s.device AND d.seq = $3 "
+                            "WHERE s.clinic = $1 AND s.device = $2",
+                            db_id(clinic), db_id(device), db_i(seq));
     if (db_next(&rows)) {
         span stored = db_bytes(&rows, 0);
-        found = db_is_null(&rows, 1) ? PUSH_NOTHING_WAITS : PUSH_WANTED;
+        found = db_is_null(&rows, 1) ? PUSH_HAS_READ : PUSH_WANTED;
         if (stored.n > PUSH_ENDPOINT_MAX)
             found = PUSH_LOOKUP_FAILED;
         else

@@ -21,6 +21,7 @@ typedef struct slot {
     bool silent; /* what comes before not_before_ms is not looked at: no subscription, or one that fails */
     bool again;  /* something came while it was being sent */
     uint8_t tries;
+    int64_t seq; /* of the newest event to ring for: who has read it has read all */
     int64_t due_ms, not_before_ms;
 } slot;
 
@@ -107,7 +108,10 @@ static void note(pushes *p, const wake *w, int64_t now_ms) {
     slot *s = take(p, w);
     if (s == NULL) {
         p->counts.dropped++;
-    } else if (s->state == SLOT_SENDING) {
+        return;
+    }
+    s->seq = w->seq;
+    if (s->state == SLOT_SENDING) {
         s->again = true;
     } else if (s->state == SLOT_IDLE && !(s->silent && now_ms < s->not_before_ms)) {
         s->silent = false;
@@ -230,7 +234,7 @@ static bool look(pushes *p, relay *r, slot *s, int64_t now_ms) {
         return false;
     }
     bool asks = s->state == SLOT_NOTED && relay_descriptor(r) >= 0;
-    push_found found = relay_push_find(r, s->clinic, s->device, job->endpoint);
+    push_found found = relay_push_find(r, s->clinic, s->device, s->seq, job->endpoint);
     if (found == PUSH_WANTED && !asks) {
         memcpy(job->clinic, s->clinic, ID_SIZE);
         memcpy(job->device, s->device, ID_SIZE);
@@ -243,7 +247,7 @@ static bool look(pushes *p, relay *r, slot *s, int64_t now_ms) {
     free(job);
     if (found == PUSH_WANTED)
         set_state(p, s, SLOT_ASKED, now_ms + PUSH_ASK_MS);
-    else if (found == PUSH_NOTHING_WAITS)
+    else if (found == PUSH_HAS_READ)
         set_state(p, s, SLOT_IDLE, 0);
     else if (found == PUSH_NO_SUBSCRIPTION)
         silence(p, s, now_ms + PUSH_UNKNOWN_MS);

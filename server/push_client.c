@@ -85,6 +85,8 @@ static bool set_up(const push_client *c, flight *f) {
            SET(e, CURLOPT_PATH_AS_IS, 1L) && SET(e, CURLOPT_POST, 1L) && SET(e, CURLOPT_POSTFIELDS, "") &&
            SET(e, CURLOPT_POSTFIELDSIZE, 0L) && SET(e, CURLOPT_HTTPHEADER, f->headers) &&
            SET(e, CURLOPT_FOLLOWLOCATION, 0L) &&
+           /* One that hangs or talks on is then ended with its connection, and holds up no other. */
+           SET(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
            /* A proxy of the environment's would connect for us, to addresses that we never see. */
            SET(e, CURLOPT_PROXY, "") && SET(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) &&
            SET(e, CURLOPT_OPENSOCKETDATA, f) && SET(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&

@@ -49,8 +49,9 @@ typedef enum wake_push {
 } wake_push;
 typedef struct wake {
     uint8_t device[ID_SIZE];
-    uint8_t clinic[ID_SIZE]; /* set where push is not WAKE_ONLY */
     wake_push push;
+    uint8_t clinic[ID_SIZE]; /* set where push is not WAKE_ONLY */
+    int64_t seq;             /* of what is to be rung for */
 } wake;
 const wake *relay_wakes(const relay *r, size_t *count);
 
@@ -68,9 +69,9 @@ typedef enum push_word {
 void relay_push_tell(relay *r, push_word word, const wake *devices, size_t n);
 /* What others have said of that kind; valid until the next relay_hear. */
 const wake *relay_push_heard(const relay *r, push_word word, size_t *count);
-/* Does something wait for a device that has a subscription? Then its endpoint is in `endpoint`, with a NUL. */
-typedef enum push_found { PUSH_NO_SUBSCRIPTION, PUSH_NOTHING_WAITS, PUSH_WANTED, PUSH_LOOKUP_FAILED } push_found;
-push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE],
+/* Has a device a subscription, and not read the event `seq`? Then its endpoint is in `endpoint`, with a NUL. */
+typedef enum push_found { PUSH_NO_SUBSCRIPTION, PUSH_HAS_READ, PUSH_WANTED, PUSH_LOOKUP_FAILED } push_found;
+push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], int64_t seq,
                            char endpoint[PUSH_ENDPOINT_MAX + 1]);
 /* Forgets a subscription that its push service does not know, unless the device has another by now. */
 void relay_push_drop(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], const char *endpoint);
