@@ -2,8 +2,9 @@
 // repeatable: `make kills`.
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
-import { TRACER, killRounds } from './support/kill-rounds.mjs';
+import { killRounds } from './support/kill-rounds.mjs';
 import { ON_POSTGRES } from './support/relay-client.mjs';
+import { NO_TRACER } from './support/tracer.mjs';
 
 const ROUNDS = Number(process.env.ROUNDS || 8), SEED = Number(process.env.SEED || randomInt(2 ** 31));
 /** Only so that it ends at all. */
@@ -13,7 +14,7 @@ test('32 clients write while relay and database are killed', { timeout: TIMEOUT 
     console.log(`# ${await killRounds({ rounds: ROUNDS, seed: SEED })}`);
 });
 
-test('and as they enter a system call: within a write, before a flush, between storing and answering', { skip: TRACER ? false : 'strace is not installed', timeout: TIMEOUT }, async () => {
+test('and as they enter a system call: within a write, before a flush, between storing and answering', { skip: NO_TRACER, timeout: TIMEOUT }, async () => {
     console.log(`# ${await killRounds({ rounds: ROUNDS, seed: SEED, points: true })}`);
 });
 

@@ -9,7 +9,8 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import tls from 'node:tls';
-import { CONTENT, Clinic, ON_POSTGRES, RELAY, RelayProcess, b64u, exchange, newKey, postgres, privateMessage, problemName, signedHeaders, sleep } from './support/relay-client.mjs';
+import { checkUnavailable, conversation, inboxOf, isUnavailable, until, withRelay } from './support/failing.mjs';
+import { CONTENT, ON_POSTGRES, RELAY, RelayProcess, b64u, exchange, newKey, postgres, privateMessage, problemName, signedHeaders, sleep } from './support/relay-client.mjs';
 
 const AS_ROOT = process.getuid() === 0;
 const SQLITE_ONLY = { skip: ON_POSTGRES ? 'it is for SQLite' : false };
@@ -17,25 +18,6 @@ const ANY_FOLDER = { skip: ON_POSTGRES ? 'it has nothing to do with the database
 const folder = mkdtempSync(join(tmpdir(), 'sotto-ops-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs `body` with a relay and ends it. */
-async function withRelay(options, body) {
-    const relay = await RelayProcess.start(options);
-    try {
-        return await body(relay);
-    } finally {
-        await relay.stop();
-    }
-}
-/** Asks until the answer is as wanted; a wrong one for 15 s fails. */
-async function until(ask, wanted) {
-    const end = Date.now() + 15_000;
-    for (;;) {
-        const answer = await ask().catch((error) => error);
-        if (wanted(answer)) return answer;
-        assert.ok(Date.now() < end, `still ${answer.status ?? answer}`);
-        await sleep(50);
-    }
-}
 const run = (...args) => spawnSync(RELAY, args, { encoding: 'utf8' });
 /** A command that must end well. */
 function ran(...args) {
@@ -43,24 +25,6 @@ function ran(...args) {
     assert.equal(result.status, 0, result.stderr);
     return result;
 }
-async function conversation(relay) {
-    const clinic = await Clinic.create(relay.origin), device = await clinic.enrolStaff({ rights: 1 }), reader = await clinic.enrolStaff({ rights: 1 });
-    const group = randomBytes(32);
-    await device.commit(group, 0, { added: [reader.keyid] });
-    const seq = (await reader.inbox(0)).json.next;
-    return { clinic, device, reader, group, seq, say: (size = 100) => device.message(group, privateMessage(group, 1, CONTENT.application, size)) };
-}
-/** Every message's number in the reader's inbox after `from`. */
-async function inboxOf(reader, from) {
-    const seen = [];
-    for (let next = from;;) {
-        const page = (await reader.inbox(next, { limit: 256 })).json;
-        if (page.events.length === 0) return seen;
-        seen.push(...page.events.map((e) => e.seq));
-        next = page.next;
-    }
-}
-
 // ---- probes and metrics
 
 const metricsOf = (relay) => `http://127.0.0.1:${/event=metrics port=(\d+)/.exec(relay.log)[1]}/metrics`;
@@ -401,12 +365,6 @@ function limit(relay, what) {
     const { status, stderr } = spawnSync('prlimit', ['--pid', String(relay.child.pid), what], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
 }
-const isUnavailable = (answer) => answer.status === 503;
-function checkUnavailable(answer) {
-    assert.equal(problemName(answer), 'unavailable');
-    assert.match(answer.headers['retry-after'], /^\d+$/);
-}
-
 test('a full disk: 503 and not ready, nothing torn, and it goes on by itself when there is room', { ...SQLITE_ONLY, timeout: 60_000 }, async () => {
     await withRelay({ metrics: '0' }, async (relay) => {
         const { say, reader, seq } = await conversation(relay), numbers = [];

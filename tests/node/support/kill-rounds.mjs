@@ -2,11 +2,12 @@
 // withdraw, while relay and database are killed (-9); each insists until it is answered. Then everything is held against what was
 // answered: nothing acknowledged is lost, nothing is there twice, order is kept, the audit chain is whole.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { log } from './audit-log.mjs';
+import { killAt } from './tracer.mjs';
 import { CONTENT, Clinic, RELAY, RIGHT, RelayProcess, b64u, postgres, privateMessage, problemName, sha256, sleep } from './relay-client.mjs';
 
 const MESSENGERS = 8, COMMITTERS = 3, CLAIMERS = 2; // of a clinic; and one who publishes, one who uploads, one who schedules
@@ -14,9 +15,6 @@ const PIECE = 64 * 1024;
 const BLOBS_KEPT = 12;
 /** Between two kills, at most, once all answer again. */
 const WRITING_MS = 600;
-/** A process is killed at the latest then, where the point that was chosen for it does not come. */
-const POINT_MS = 2000;
-
 /** mulberry32: the same seed makes the same choices. */
 export class Random {
     constructor(seed) {
@@ -328,21 +326,6 @@ class Ward {
 const essence = ({ seq, kind, sender, id, epoch, data }) => ({ seq, kind, sender, id, epoch, digest: digest(Buffer.from(data, 'base64url')) });
 
 // ---- killing
-
-/** Not so one that has ended and whose parent has not looked yet. */
-const isAlive = (pid) => existsSync(`/proc/${pid}/cmdline`) && readFileSync(`/proc/${pid}/cmdline`).length > 0;
-export const TRACER = spawnSync('strace', ['-V']).status === 0;
-
-/** Kills a process as it enters a system call for the n-th time from now: within a write, before a flush, between storing and answering. */
-async function killAt(pid, point, n) {
-    const tracer = spawn('strace', ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${point}`, '-e', `inject=${point}:signal=KILL:when=${n}`, '-p', String(pid)], { stdio: 'ignore' });
-    const ended = new Promise((resolve) => tracer.on('exit', resolve));
-    await Promise.race([ended, sleep(POINT_MS)]);
-    const missed = isAlive(pid);
-    if (missed) process.kill(pid, 'SIGKILL');
-    await ended;
-    return !missed;
-}
 
 /** The ways in which things die. Each returns when all is up again. */
 class Killer {

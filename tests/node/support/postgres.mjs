@@ -2,7 +2,7 @@
 // root, so there it runs as the package's user.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from './relay.mjs';
@@ -45,16 +45,21 @@ const commandLine = (pid) => tryRead(() => readFileSync(`/proc/${pid}/cmdline`, 
 const killed = (pid) => void tryRead(() => String(process.kill(pid, 'SIGKILL')));
 
 export class Postgres {
-  folder = mkdtempSync(join(tmpdir(), 'sotto-postgres-'));
+  /** @param {string} folder its own */
+  constructor(folder) {
+    this.folder = folder;
+  }
+
   port = 0;
   /** @type {import('node:child_process').ChildProcess | undefined} */
   child;
   /** The end of what it wrote to stderr. */
   log = () => '';
 
-  /** Makes a cluster and starts it. */
-  static async start() {
-    const server = new Postgres();
+  /** Makes a cluster and starts it. @param {string} [folder] where; it is removed in the end */
+  static async start(folder = mkdtempSync(join(tmpdir(), 'sotto-postgres-'))) {
+    const server = new Postgres(folder);
+    mkdirSync(folder, { recursive: true });
     chmodSync(server.folder, 0o700);
     if (AS_ROOT) spawnSync('chown', ['postgres:postgres', server.folder]);
     run('initdb', ['-D', server.data, '-A', 'trust', '-U', 'sotto', '--no-sync', '--encoding=UTF8', '--locale=C']);
