@@ -482,13 +482,15 @@ conformance: $(STAMPS)/npm ## test any server that claims to speak the protocol 
 	@[ -n "$(URL)" ] || { echo "say which server: make conformance URL=https://…" >&2; exit 2; }
 	@node tests/conformance/run.mjs "$(URL)" $(if $(CLINIC_KEY),--clinic-key "$(CLINIC_KEY)")
 
-dist: build/sotto-relay build/web/.built ## what a server needs, as build/sotto.tar.gz
+dist: build/sotto-relay build/web/.built $(STAMPS)/test-packages ## what a server needs, as build/sotto.tar.gz and a Debian package
 	@rm -rf build/dist && mkdir -p build/dist/sotto
 	@cp -r build/sotto-relay build/sotto.wasm build/web LICENSE README.md build/dist/sotto/
 	@cp -r server/PROTOCOL.md server/openapi.yaml server/sotto-relay.service build/dist/sotto/
 	@rm -f build/dist/sotto/web/.built
-	@tar --create --gzip --sort=name --owner=0 --group=0 --numeric-owner --file build/sotto.tar.gz -C build/dist sotto
+	@tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX --mtime=@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)} \
+	  -C build/dist sotto | gzip -9n >build/sotto.tar.gz
 	@echo "build/sotto.tar.gz"
+	@echo "build/$$(basename "$$(server/debian/build build/sotto-relay build/web build)")"
 
 clean: ## delete what was built; the tarballs fetched and the packages stay
 	@find build -mindepth 1 -maxdepth 1 ! -name cache ! -name .stamps ! -name third ! -name data -exec rm -rf {} + 2>/dev/null || true
