@@ -68,8 +68,9 @@ void audit_sign_when_due(relay *r, audit_head *head) {
     memcpy(p.clinic, head->clinic, ID_SIZE);
     memcpy(p.hash, head->hash, sizeof p.hash);
     signature_sign(&r->audit_key, checkpoint_content(&p, content, sizeof content), p.signature);
-    DB_RUN(r->db, "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ($1, $2, $3, $4, $5)",
-           db_id(head->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));
+    DB_RUN_LATER(r->db,
+                 "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ($1, $2, $3, $4, $5)",
+                 db_id(head->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));
     head->signed_number = head->number;
     head->signed_at = r->now_ms;
     head->changed = true;
@@ -92,8 +93,8 @@ err audit_key_open(db *d, signature_key *key) {
     if (!read_seed(d, seed) && !db_failed(d)) {
         /* Relays that start together: one of them makes it. */
         randombytes_buf(seed, sizeof seed);
-        DB_RUN(d, "INSERT INTO audit_key (number, seed) VALUES ($1, $2) ON CONFLICT DO NOTHING", db_i(1),
-               db_b(SPAN(seed)));
+        DB_RUN_LATER(d, "INSERT INTO audit_key (number, seed) VALUES ($1, $2) ON CONFLICT DO NOTHING", db_i(1),
+                     db_b(SPAN(seed)));
         (void)read_seed(d, seed);
     }
     err e = db_commit(d);
@@ -181,8 +182,8 @@ void audit_note(call *c, audit_call what) {
     wire_write_init(&w, bytes, sizeof bytes);
     wire_audit_entry(&w, &e);
     span entry = span_of(bytes, w.at);
-    DB_RUN(c->db, "INSERT INTO audit_entries (clinic, number, entry) VALUES ($1, $2, $3)", db_id(c->clinic),
-           db_i((int64_t)e.number), db_b(entry));
+    DB_RUN_LATER(c->db, "INSERT INTO audit_entries (clinic, number, entry) VALUES ($1, $2, $3)", db_id(c->clinic),
+                 db_i((int64_t)e.number), db_b(entry));
     audit_hash(entry, head->hash);
     head->number++;
     head->changed = true;
@@ -194,12 +195,13 @@ void audit_write_heads(relay *r) {
         if (!head->changed)
             continue;
         audit_sign_when_due(r, head);
-        DB_RUN(r->db,
-               "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ($1, $2, $3, $4, $5) "
-               "ON CONFLICT (clinic) DO UPDATE SET number = excluded.number, hash = excluded.hash, "
-               "signed_number = excluded.signed_number, signed_at = excluded.signed_at",
-               db_id(head->clinic), db_i(head->number), db_b(SPAN(head->hash)), db_i(head->signed_number),
-               db_i(head->signed_at));
+        DB_RUN_LATER(
+            r->db,
+            "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ($1, $2, $3, $4, $5) "
+            "ON CONFLICT (clinic) DO UPDATE SET number = excluded.number, hash = excluded.hash, "
+            "signed_number = excluded.signed_number, signed_at = excluded.signed_at",
+            db_id(head->clinic), db_i(head->number), db_b(SPAN(head->hash)), db_i(head->signed_number),
+            db_i(head->signed_at));
         head->changed = false;
     }
 }

@@ -84,8 +84,8 @@ bool call_audit_add(call *c) {
     audit_head *head = audit_head_find(c);
     if (head == NULL)
         return true; /* answered 503: the clinic's row was read before, or the database failed */
-    DB_RUN(c->db, "INSERT INTO audit_events (clinic, device, id, digest, number) VALUES ($1, $2, $3, $4, $5)",
-           db_id(c->clinic), db_id(c->device), db_id(id), db_b(SPAN(digest)), db_i(head->number + 1));
+    DB_RUN_LATER(c->db, "INSERT INTO audit_events (clinic, device, id, digest, number) VALUES ($1, $2, $3, $4, $5)",
+                 db_id(c->clinic), db_id(c->device), db_id(id), db_b(SPAN(digest)), db_i(head->number + 1));
     c->sealed = sealed;
     return added_answer(c, 201, head->number + 1);
 }

@@ -39,8 +39,8 @@ void blob_forget(db *d, span clinic, span id) {
         ;
     if (!found)
         return;
-    DB_RUN(d, "DELETE FROM blob_pieces WHERE clinic = $1 AND blob = $2", db_b(clinic), db_b(id));
-    DB_RUN(d, "UPDATE blob_use SET bytes = bytes - $2 WHERE clinic = $1", db_b(clinic), db_i(size));
+    DB_RUN_LATER(d, "DELETE FROM blob_pieces WHERE clinic = $1 AND blob = $2", db_b(clinic), db_b(id));
+    DB_RUN_LATER(d, "UPDATE blob_use SET bytes = bytes - $2 WHERE clinic = $1", db_b(clinic), db_i(size));
 }
 
 /* ---- upload */
@@ -48,15 +48,16 @@ void blob_forget(db *d, span clinic, span id) {
 /* The whole length counts from the first piece on, so that what was begun can be ended. */
 static bool begin_blob(call *c, const uint8_t id[BLOB_ID_BYTES], int64_t size) {
     db_value clinic = db_id(c->clinic);
-    DB_RUN(c->db, "INSERT INTO blob_use (clinic, bytes) VALUES ($1, 0) ON CONFLICT DO NOTHING", clinic);
+    DB_RUN_LATER(c->db, "INSERT INTO blob_use (clinic, bytes) VALUES ($1, 0) ON CONFLICT DO NOTHING", clinic);
     if (DB_RUN(c->db, "UPDATE blob_use SET bytes = bytes + $2 WHERE clinic = $1 AND bytes + $2 <= $3", clinic,
                db_i(size), db_i(c->relay->options.blob_quota)) != 1) {
         (void)problem_more(c, PROBLEM_OVER_QUOTA, "the clinic's blobs would take more than they may", "limit",
                            c->relay->options.blob_quota);
         return false;
     }
-    DB_RUN(c->db, "INSERT INTO blobs (clinic, blob, device, size, stored, created) VALUES ($1, $2, $3, $4, 0, $5)",
-           clinic, db_b(span_of(id, BLOB_ID_BYTES)), db_id(c->device), db_i(size), db_i(c->now_ms));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO blobs (clinic, blob, device, size, stored, created) VALUES ($1, $2, $3, $4, 0, $5)",
+                 clinic, db_b(span_of(id, BLOB_ID_BYTES)), db_id(c->device), db_i(size), db_i(c->now_ms));
     return true;
 }
 
@@ -101,11 +102,11 @@ bool call_blob_put(call *c) {
             return state_answer(c, &row);
         return problem_more(c, PROBLEM_WRONG_OFFSET, "the upload goes on elsewhere", "offset", row.stored);
     }
-    DB_RUN(c->db, "INSERT INTO blob_pieces (clinic, blob, at, data) VALUES ($1, $2, $3, $4)", db_id(c->clinic),
-           db_b(SPAN(id)), db_i(offset), db_b(c->rq->body));
+    DB_RUN_LATER(c->db, "INSERT INTO blob_pieces (clinic, blob, at, data) VALUES ($1, $2, $3, $4)", db_id(c->clinic),
+                 db_b(SPAN(id)), db_i(offset), db_b(c->rq->body));
     row.stored += n;
-    DB_RUN(c->db, "UPDATE blobs SET stored = $3 WHERE clinic = $1 AND blob = $2", db_id(c->clinic), db_b(SPAN(id)),
-           db_i(row.stored));
+    DB_RUN_LATER(c->db, "UPDATE blobs SET stored = $3 WHERE clinic = $1 AND blob = $2", db_id(c->clinic),
+                 db_b(SPAN(id)), db_i(row.stored));
     return state_answer(c, &row);
 }
 

@@ -70,8 +70,8 @@ bool call_roster_put(call *c) {
             return problem_more(c, PROBLEM_OLD_ROSTER, "a roster with this number or a higher one stands", "number",
                                 stands);
     } else {
-        DB_RUN(c->db, "UPDATE clinics SET roster_number = $2, roster = $3 WHERE clinic = $1", db_id(c->clinic),
-               db_i(number), db_b(roster));
+        DB_RUN_LATER(c->db, "UPDATE clinics SET roster_number = $2, roster = $3 WHERE clinic = $1", db_id(c->clinic),
+                     db_i(number), db_b(roster));
         int64_t seq = event_next(c);
         event_store(c, seq, deliver_to_all(c, seq), &(event){.kind = EVENT_ROSTER, .number = number});
     }

@@ -46,8 +46,8 @@ static void tell_issuer(call *c, const invitation_row *row, uint8_t what, int64_
 static bool check_failed(call *c, const invitation_row *row) {
     int64_t left = row->attempts_left - 1;
     bool locked = left <= 0;
-    DB_RUN(c->db, "UPDATE invitations SET attempts_left = $3, state = $4 WHERE clinic = $1 AND invitation = $2",
-           db_id(c->clinic), db_id(row->id), db_i(left), db_i(locked ? INVITATION_LOCKED : INVITATION_OPEN));
+    DB_RUN_LATER(c->db, "UPDATE invitations SET attempts_left = $3, state = $4 WHERE clinic = $1 AND invitation = $2",
+                 db_id(c->clinic), db_id(row->id), db_i(left), db_i(locked ? INVITATION_LOCKED : INVITATION_OPEN));
     tell_issuer(c, row, locked ? 2 : 1, left, SPAN_NONE);
     c->keep_changes = true; /* the attempt counts, whatever becomes of the enrolment */
     if (locked)
@@ -90,8 +90,8 @@ static bool use_invitation(call *c) {
         (void)problem(c, PROBLEM_BAD_CERTIFICATE, "the invitation was registered with another chain");
         return false;
     }
-    DB_RUN(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND invitation = $2", db_id(c->clinic),
-           db_id(row.id), db_i(INVITATION_USED));
+    DB_RUN_LATER(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND invitation = $2", db_id(c->clinic),
+                 db_id(row.id), db_i(INVITATION_USED));
     tell_issuer(c, &row, 0, row.attempts_left, SPAN(c->device));
     return true;
 }
@@ -115,7 +115,7 @@ static bool enrol_again(call *c, bool same, bool revoked, int64_t enrolled) {
     if (!same && c->chain.n != 1)
         return problem(c, PROBLEM_FORBIDDEN, "this device is enrolled by another chain");
     if (!same)
-        DB_RUN(
+        DB_RUN_LATER(
             c->db,
             "UPDATE devices SET chain = $3, kind = $4, rights = $5, not_after = $6 WHERE clinic = $1 AND device = $2",
             db_id(c->clinic), db_id(c->device), db_b(c->chain_bytes), db_i(holder->kind), db_i(holder->rights),
@@ -145,11 +145,11 @@ bool call_device_enrol(call *c) {
     int64_t seq = event_next(c);
     event_store(c, seq, deliver_to_roster_keepers(c, seq, c->device),
                 &(event){.kind = EVENT_DEVICE, .ref = SPAN(c->device), .data = c->chain_bytes});
-    DB_RUN(c->db,
-           "INSERT INTO devices (clinic, device, public_key, chain, kind, rights, not_after, enrolled, revoked) "
-           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
-           db_id(c->clinic), db_id(c->device), db_b(SPAN(c->key)), db_b(c->chain_bytes), db_i(holder->kind),
-           db_i(holder->rights), db_i((int64_t)holder->not_after), db_i(seq));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO devices (clinic, device, public_key, chain, kind, rights, not_after, enrolled, revoked) "
+                 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
+                 db_id(c->clinic), db_id(c->device), db_b(SPAN(c->key)), db_b(c->chain_bytes), db_i(holder->kind),
+                 db_i(holder->rights), db_i((int64_t)holder->not_after), db_i(seq));
     return enrolled_answer(c, 201, seq);
 }
 
@@ -185,12 +185,13 @@ bool call_device_revoke(call *c) {
     if (already)
         return answer(c, 204);
     db_value clinic = db_id(c->clinic), device = db_id(id);
-    DB_RUN(c->db, "UPDATE devices SET revoked = $3 WHERE clinic = $1 AND device = $2", clinic, device, db_i(c->now_ms));
-    DB_RUN(c->db, "UPDATE members SET active = 0 WHERE clinic = $1 AND device = $2", clinic, device);
-    DB_RUN(c->db, "DELETE FROM key_packages WHERE clinic = $1 AND device = $2", clinic, device);
-    DB_RUN(c->db, "DELETE FROM last_resorts WHERE clinic = $1 AND device = $2", clinic, device);
-    DB_RUN(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND issuer = $2 AND state = $4", clinic, device,
-           db_i(INVITATION_WITHDRAWN), db_i(INVITATION_OPEN));
+    DB_RUN_LATER(c->db, "UPDATE devices SET revoked = $3 WHERE clinic = $1 AND device = $2", clinic, device,
+                 db_i(c->now_ms));
+    DB_RUN_LATER(c->db, "UPDATE members SET active = 0 WHERE clinic = $1 AND device = $2", clinic, device);
+    DB_RUN_LATER(c->db, "DELETE FROM key_packages WHERE clinic = $1 AND device = $2", clinic, device);
+    DB_RUN_LATER(c->db, "DELETE FROM last_resorts WHERE clinic = $1 AND device = $2", clinic, device);
+    DB_RUN_LATER(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND issuer = $2 AND state = $4", clinic,
+                 device, db_i(INVITATION_WITHDRAWN), db_i(INVITATION_OPEN));
     schedule_forget_all(c, id);
     push_forget(c, id);
     (void)inbox_acknowledge(c, id, SEQUENCE_MAX);

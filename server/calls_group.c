@@ -191,10 +191,11 @@ bool call_commit(call *c) {
                              .data = in.welcome});
         push_wanted(c, woken, welcome_seq);
     }
-    DB_RUN(c->db, "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ($1, $2, $3, $4, $5, $6)",
-           clinic, id, db_i(in.epoch), db_id(c->device), db_b(SPAN(in.digest)), db_i(seq));
-    DB_RUN(c->db, "DELETE FROM commits WHERE clinic = $1 AND group_id = $2 AND epoch <= $3", clinic, id,
-           db_i(in.epoch - COMMITS_REMEMBERED));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO commits (clinic, group_id, epoch, sender, digest, seq) VALUES ($1, $2, $3, $4, $5, $6)",
+                 clinic, id, db_i(in.epoch), db_id(c->device), db_b(SPAN(in.digest)), db_i(seq));
+    DB_RUN_LATER(c->db, "DELETE FROM commits WHERE clinic = $1 AND group_id = $2 AND epoch <= $3", clinic, id,
+                 db_i(in.epoch - COMMITS_REMEMBERED));
     return commit_answer(c, seq, in.epoch + 1);
 }
 
@@ -266,9 +267,10 @@ int64_t message_deliver(call *c, const message_input *in, span data) {
 
 bool message_sent(call *c, const message_input *in, int64_t seq) {
     /* The id is remembered from the delivery on. */
-    DB_RUN(c->db, "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ($1, $2, $3, $4, $5, $6)",
-           db_id(c->clinic), db_id(c->device), db_id(in->id), db_b(SPAN(in->digest)), db_i(seq),
-           db_i(in->deliver_at != 0 ? in->deliver_at : c->now_ms));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ($1, $2, $3, $4, $5, $6)",
+                 db_id(c->clinic), db_id(c->device), db_id(in->id), db_b(SPAN(in->digest)), db_i(seq),
+                 db_i(in->deliver_at != 0 ? in->deliver_at : c->now_ms));
     return message_answer(c, in, seq);
 }
 

@@ -80,11 +80,11 @@ static db_value optional(span s) { return s.p == NULL ? db_null() : db_b(s); }
 void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
     if (waiting == 0)
         return;
-    DB_RUN(c->db,
-           "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
-           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-           db_id(c->clinic), db_i(seq), db_i(waiting), db_i(e->kind), db_i(c->now_ms), optional(e->group_id),
-           optional(e->sender), optional(e->ref), db_i(e->number), optional(e->data));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
+                 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                 db_id(c->clinic), db_i(seq), db_i(waiting), db_i(e->kind), db_i(c->now_ms), optional(e->group_id),
+                 optional(e->sender), optional(e->ref), db_i(e->number), optional(e->data));
 }
 
 /* ---- out */
@@ -97,15 +97,15 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
     db_end(&r);
     if (!any)
         return false;
-    DB_RUN(c->db,
-           "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
-           "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
-           clinic, id, last);
-    DB_RUN(c->db,
-           "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "
-           "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
-           clinic, id, last);
-    DB_RUN(c->db, "DELETE FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3", clinic, id, last);
+    DB_RUN_LATER(c->db,
+                 "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
+                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+                 clinic, id, last);
+    DB_RUN_LATER(c->db,
+                 "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "
+                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+                 clinic, id, last);
+    DB_RUN_LATER(c->db, "DELETE FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3", clinic, id, last);
     return true;
 }
 

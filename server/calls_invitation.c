@@ -56,13 +56,14 @@ bool call_invitation_create(call *c) {
                  db_id(c->clinic), db_id(c->device));
     int64_t number = db_next(&r) ? db_integer(&r, 0) : 0;
     db_end(&r);
-    DB_RUN(c->db,
-           "INSERT INTO invitations (clinic, invitation, public_key, issuer, state, attempts_left, enrols, expires, "
-           "created, number, chain, "
-           "sealed, check_value) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-           db_id(c->clinic), db_id(id), db_b(SPAN(invite->subject_key)), db_id(c->device), db_i(INVITATION_OPEN),
-           db_i(CHECK_ATTEMPTS), db_i(invite->enrols), db_i((int64_t)invite->not_after), db_i(c->now_ms), db_i(number),
-           db_b(chain_bytes), db_b(sealed), check.p == NULL ? db_null() : db_b(check));
+    DB_RUN_LATER(
+        c->db,
+        "INSERT INTO invitations (clinic, invitation, public_key, issuer, state, attempts_left, enrols, expires, "
+        "created, number, chain, "
+        "sealed, check_value) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        db_id(c->clinic), db_id(id), db_b(SPAN(invite->subject_key)), db_id(c->device), db_i(INVITATION_OPEN),
+        db_i(CHECK_ATTEMPTS), db_i(invite->enrols), db_i((int64_t)invite->not_after), db_i(c->now_ms), db_i(number),
+        db_b(chain_bytes), db_b(sealed), check.p == NULL ? db_null() : db_b(check));
     return id_answer(c, 201, id);
 }
 
@@ -140,7 +141,7 @@ bool call_invitation_withdraw(call *c) {
         return problem(c, PROBLEM_FORBIDDEN, "another device issued this invitation");
     if (state == INVITATION_USED)
         return problem(c, PROBLEM_INVITATION_USED, "it has enrolled a device; revoke that instead");
-    DB_RUN(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND invitation = $2", db_id(c->clinic),
-           db_id(id), db_i(INVITATION_WITHDRAWN));
+    DB_RUN_LATER(c->db, "UPDATE invitations SET state = $3 WHERE clinic = $1 AND invitation = $2", db_id(c->clinic),
+                 db_id(id), db_i(INVITATION_WITHDRAWN));
     return answer(c, 204);
 }

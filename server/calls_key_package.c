@@ -35,17 +35,17 @@ bool call_key_packages_put(call *c) {
         uint8_t digest[32];
         sha256(packages[i], digest);
         /* One that was published before, claimed or not, is not put back: nobody may get it twice. */
-        DB_RUN(
+        DB_RUN_LATER(
             c->db,
             "INSERT INTO key_packages (clinic, device, digest, number, claimed, data) VALUES ($1, $2, $3, $4, 0, $5) "
             "ON CONFLICT DO NOTHING",
             clinic, device, db_b(SPAN(digest)), db_i(number + 1 + (int64_t)i), db_b(packages[i]));
     }
     if (last_resort.p != NULL)
-        DB_RUN(c->db,
-               "INSERT INTO last_resorts (clinic, device, data) VALUES ($1, $2, $3) "
-               "ON CONFLICT (clinic, device) DO UPDATE SET data = excluded.data",
-               clinic, device, db_b(last_resort));
+        DB_RUN_LATER(c->db,
+                     "INSERT INTO last_resorts (clinic, device, data) VALUES ($1, $2, $3) "
+                     "ON CONFLICT (clinic, device) DO UPDATE SET data = excluded.data",
+                     clinic, device, db_b(last_resort));
     int64_t count = in_stock(c);
     if (count > KEY_PACKAGES_MAX)
         return problem_more(c, PROBLEM_TOO_LARGE, "the stock of key packages would be over its limit", "limit",
@@ -70,9 +70,9 @@ static bool claim(call *c, const uint8_t device[ID_SIZE]) {
     }
     db_end(&r);
     if (found) {
-        DB_RUN(c->db,
-               "UPDATE key_packages SET claimed = $4, data = $5 WHERE clinic = $1 AND device = $2 AND digest = $3",
-               db_id(c->clinic), db_id(device), db_b(SPAN(digest)), db_i(c->now_ms), db_b(SPAN_NONE));
+        DB_RUN_LATER(
+            c->db, "UPDATE key_packages SET claimed = $4, data = $5 WHERE clinic = $1 AND device = $2 AND digest = $3",
+            db_id(c->clinic), db_id(device), db_b(SPAN(digest)), db_i(c->now_ms), db_b(SPAN_NONE));
     } else {
         r = DB_QUERY(c->db, "SELECT data FROM last_resorts WHERE clinic = $1 AND device = $2", db_id(c->clinic),
                      db_id(device));

@@ -7,18 +7,18 @@
 #define DELIVERED_A_TRANSACTION 64
 
 static void schedule_forget(call *c, const uint8_t device[ID_SIZE], const uint8_t id[MESSAGE_ID_BYTES], int64_t seq) {
-    DB_RUN(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(c->clinic),
-           db_id(device), db_id(id));
-    DB_RUN(c->db, "UPDATE sent SET seq = $4 WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(c->clinic),
-           db_id(device), db_id(id), db_i(seq));
+    DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(c->clinic),
+                 db_id(device), db_id(id));
+    DB_RUN_LATER(c->db, "UPDATE sent SET seq = $4 WHERE clinic = $1 AND device = $2 AND message_id = $3",
+                 db_id(c->clinic), db_id(device), db_id(id), db_i(seq));
 }
 
 void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]) {
-    DB_RUN(c->db,
-           "UPDATE sent SET seq = $3 WHERE clinic = $1 AND device = $2 AND message_id IN "
-           "(SELECT message_id FROM scheduled WHERE clinic = $1 AND device = $2)",
-           db_id(c->clinic), db_id(device), db_i(SENT_NEVER));
-    DB_RUN(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2", db_id(c->clinic), db_id(device));
+    DB_RUN_LATER(c->db,
+                 "UPDATE sent SET seq = $3 WHERE clinic = $1 AND device = $2 AND message_id IN "
+                 "(SELECT message_id FROM scheduled WHERE clinic = $1 AND device = $2)",
+                 db_id(c->clinic), db_id(device), db_i(SENT_NEVER));
+    DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2", db_id(c->clinic), db_id(device));
 }
 
 bool schedule_message(call *c, const message_input *in) {
@@ -31,11 +31,11 @@ bool schedule_message(call *c, const message_input *in) {
     if (!fits)
         return problem_more(c, PROBLEM_TOO_LARGE, "too many messages of this device wait for their time", "limit",
                             SCHEDULED_MAX);
-    DB_RUN(c->db,
-           "INSERT INTO scheduled (clinic, device, message_id, deliver_at, group_id, data) "
-           "VALUES ($1, $2, $3, $4, $5, $6)",
-           db_id(c->clinic), db_id(c->device), db_id(in->id), db_i(in->deliver_at), db_b(SPAN(in->group_id)),
-           db_b(c->rq->body));
+    DB_RUN_LATER(c->db,
+                 "INSERT INTO scheduled (clinic, device, message_id, deliver_at, group_id, data) "
+                 "VALUES ($1, $2, $3, $4, $5, $6)",
+                 db_id(c->clinic), db_id(c->device), db_id(in->id), db_i(in->deliver_at), db_b(SPAN(in->group_id)),
+                 db_b(c->rq->body));
     return message_sent(c, in, SENT_WAITING);
 }
 

@@ -37,8 +37,12 @@ typedef struct db_driver {
     void (*rollback)(db *);
     err (*savepoint)(db *);
     err (*release)(db *);
-    err (*rollback_to)(db *); /* ERR_STORE when the whole transaction is gone */
+    err (*rollback_to)(db *, bool made); /* ERR_STORE when the whole transaction is gone; made: there is a savepoint */
+    /* May answer before the database has; then the failure comes with `next`. */
     err (*query)(db *, const char *sql, const db_value *values, size_t n, void **statement);
+    /* NULL: a statement takes no way to the database that could be saved. A failure comes with a later call, and rollback_to
+     * does not undo it. */
+    err (*run_later)(db *, const char *sql, const db_value *values, size_t n);
     err (*next)(db *, void *statement, bool *row);
     int64_t (*integer)(void *statement, int column);
     span (*bytes)(void *statement, int column);
@@ -55,6 +59,7 @@ typedef struct db_driver {
 struct db {
     const db_driver *driver;
     err error; /* sticks */
+    enum { SAVEPOINT_NONE, SAVEPOINT_WANTED, SAVEPOINT_MADE } savepoint;
 };
 
 /* Opens or makes the database and brings its schema up to date; read-only, it must be up to date. Says on stderr what is wrong.
@@ -70,7 +75,7 @@ void db_rollback(db *d);
 /* Until the transaction ends, no other one that asks for this clinic goes on: what is read of it afterwards stays true, also where
  * several relays share the database. */
 void db_lock(db *d, span clinic);
-/* One savepoint at a time inside the transaction. */
+/* One savepoint at a time inside the transaction; made when the first statement comes that is no SELECT. */
 void db_savepoint(db *d);
 void db_release(db *d);
 /* Undoes what happened since the savepoint and clears the error. The error stays when the transaction is lost as a whole. */
@@ -81,6 +86,31 @@ static inline bool db_failed(const db *d) { return d->error != OK; }
 int64_t db_run_values(db *d, const char *sql, const db_value *values, size_t n);
 #define DB_COUNT(...) (sizeof((db_value[]){__VA_ARGS__}) / sizeof(db_value))
 #define DB_RUN(d, sql, ...) db_run_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+
+/* The same without a count, for what fails only when the database does: it may be sent together with what follows. If it fails,
+ * the whole transaction does, whatever savepoint it was run under. */
+void db_run_later_values(db *d, const char *sql, const db_value *values, size_t n);
+#define DB_RUN_LATER(d, sql, ...) db_run_later_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+
+/* ---- statements of many rows: `INSERT INTO t (…) VALUES` rows `tail`. Each size that is a power of two is a statement of its own,
+ * made when it is first used. */
+#define DB_MANY_MAX 256 /* rows; a batch has no more requests */
+#define DB_MANY_SIZES 9 /* 1, 2, 4 … 256 */
+typedef struct db_many {
+    const char *head, *tail;
+    size_t columns;
+    char *sql[DB_MANY_SIZES];
+} db_many;
+/* `values` are rows × columns. */
+void db_many_run_later(db *d, db_many *many, const db_value *values, size_t rows);
+/* At most DB_MANY_MAX rows; the answers of all of them, each to be read to its end. */
+typedef struct db_many_rows {
+    db_rows part[DB_MANY_SIZES];
+    size_t n;
+} db_many_rows;
+db_many_rows db_many_query(db *d, db_many *many, const db_value *values, size_t rows);
+/* The next row of any of them, or NULL. Bytes live until the next call. */
+db_rows *db_many_next(db_many_rows *r);
 
 /* ---- others who share the database. */
 #define NOTIFY_MAX 3840 /* PostgreSQL's payload is below 8000 bytes, and ours travels in hexadecimal */

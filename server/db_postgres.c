@@ -1,5 +1,8 @@
 /* db_postgres.c: PostgreSQL by libpq. One connection, everything in binary; a statement is prepared when it is first used. A
- * connection that broke is made anew at the next transaction, so that the relay outlives its database. */
+ * connection that broke is made anew at the next transaction, so that the relay outlives its database.
+ *
+ * The connection is in pipeline mode: statements are sent as they come, and only who asks for a result waits, for all that was sent
+ * before too. After a failure the server skips what follows up to the next synchronisation, which every wait is. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +16,11 @@
 #include "schema.h"
 
 /* More statements than the logic has; open addressing needs room. */
-#define STATEMENTS_MAX 256
-/* More values than any statement takes. */
-#define VALUES_MAX 16
+#define STATEMENTS_MAX 512
+/* More values than any statement takes: a db_many of 256 rows with 10 columns. */
+#define VALUES_MAX 2560
+/* Statements under way, those that prepare others too; then their results are taken in. */
+#define UNDER_WAY_MAX 256
 #define SQL_MAX 700
 /* Object ids of the types, fixed in PostgreSQL's catalogue. */
 enum { TYPE_BYTEA = 17, TYPE_INT8 = 20, TYPE_INT4 = 23 };
@@ -27,10 +32,18 @@ enum { TYPE_BYTEA = 17, TYPE_INT8 = 20, TYPE_INT4 = 23 };
 #define DIGITS_MAX 24
 
 typedef struct postgres_rows {
-    PGresult *result;
+    PGresult *result; /* NULL until it came */
+    err error;        /* what came instead */
+    bool came;
     int row;
     char digits[DIGITS_MAX]; /* db_bytes of a number */
 } postgres_rows;
+
+typedef struct under_way {
+    enum { STATEMENT, SYNCHRONISATION } kind;
+    postgres_rows *rows;   /* who wants the result; NULL: nobody does */
+    const char **prepares; /* the slot of the statement that it prepares, or NULL */
+} under_way;
 
 typedef struct postgres_db {
     db base;
@@ -38,8 +51,18 @@ typedef struct postgres_db {
     int64_t changes;
     int64_t tried_ms; /* to connect again */
     bool missed;      /* notifications, while the connection was down */
+    bool broken;      /* the connection can't be used any more */
+    err lost;         /* why the transaction is lost: a statement failed whose result nobody asked for */
     /* Statements prepared on this connection; the address is the name. */
     const char *prepared[STATEMENTS_MAX];
+    under_way queue[UNDER_WAY_MAX]; /* the oldest first */
+    size_t queued, unsynchronised;
+    struct { /* of the statement that is being sent */
+        uint8_t integers[VALUES_MAX][8];
+        const char *at[VALUES_MAX];
+        int lengths[VALUES_MAX], formats[VALUES_MAX];
+        Oid types[VALUES_MAX];
+    } values;
 } postgres_db;
 
 /* ---- errors: by SQLSTATE (PostgreSQL, appendix A) */
@@ -73,6 +96,7 @@ static err failed(postgres_db *d, PGresult *result, const char *doing) {
     return e;
 }
 
+/* Outside the pipeline: while the connection is made, and migrations. */
 static err execute(postgres_db *d, const char *sql, const char *doing) {
     PGresult *result = PQexec(d->connection, sql);
     ExecStatusType status = PQresultStatus(result);
@@ -91,13 +115,87 @@ static size_t slot_of(const postgres_db *d, const char *sql) {
     return i;
 }
 
-static err prepare(postgres_db *d, size_t slot, const char *name, const char *sql, const Oid *types, size_t n) {
-    PGresult *result = PQprepare(d->connection, name, sql, (int)n, types);
-    if (PQresultStatus(result) != PGRES_COMMAND_OK)
-        return failed(d, result, "prepare");
-    PQclear(result);
-    d->prepared[slot] = sql;
-    return OK;
+/* ---- the pipeline */
+
+static bool alive(const postgres_db *d) { return !d->broken && PQstatus(d->connection) == CONNECTION_OK; }
+
+/* Nothing more comes on this connection. */
+static void give_up(postgres_db *d) {
+    d->broken = true;
+    for (size_t i = 0; i < d->queued; i++)
+        if (d->queue[i].rows != NULL) {
+            d->queue[i].rows->came = true;
+            d->queue[i].rows->error = ERR_STORE;
+        }
+    d->lost = ERR_STORE;
+    d->queued = d->unsynchronised = 0;
+}
+
+static void statement_answered(postgres_db *d, const under_way *u, PGresult *result) {
+    ExecStatusType status = PQresultStatus(result);
+    postgres_rows *rows = u->rows;
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
+        if (rows == NULL)
+            PQclear(result);
+        else
+            *rows = (postgres_rows){.result = result, .came = true, .row = -1};
+        return;
+    }
+    /* One that was skipped says nothing: the one before it did. */
+    err e =
+        status == PGRES_PIPELINE_ABORTED ? ERR_STORE : failed(d, result, u->prepares != NULL ? "prepare" : "statement");
+    if (status == PGRES_PIPELINE_ABORTED)
+        PQclear(result);
+    if (u->prepares != NULL)
+        *u->prepares = NULL;
+    if (rows != NULL) {
+        rows->came = true;
+        rows->error = e;
+    } else if (d->lost == OK) {
+        d->lost = e;
+    }
+}
+
+/* Waits for everything that is under way. */
+static void take_in(postgres_db *d) {
+    if (d->queued == 0)
+        return;
+    if (d->unsynchronised > 0) {
+        if (PQpipelineSync(d->connection) != 1) {
+            (void)failed(d, NULL, "statement");
+            give_up(d);
+            return;
+        }
+        d->queue[d->queued++] = (under_way){.kind = SYNCHRONISATION};
+        d->unsynchronised = 0;
+    }
+    for (size_t i = 0; i < d->queued; i++) {
+        PGresult *result = PQgetResult(d->connection);
+        if (result == NULL || !alive(d)) {
+            (void)failed(d, result, "statement");
+            give_up(d);
+            return;
+        }
+        if (d->queue[i].kind == STATEMENT) {
+            statement_answered(d, &d->queue[i], result);
+            PQclear(PQgetResult(d->connection)); /* the end of this statement's results */
+            d->queue[i].rows = NULL;
+        } else {
+            PQclear(result);
+        }
+    }
+    d->queued = 0;
+}
+
+/* Room for a statement, what prepares it and a synchronisation. */
+static void make_room(postgres_db *d) {
+    if (d->queued + 3 > UNDER_WAY_MAX)
+        take_in(d);
+}
+
+static void under_way_now(postgres_db *d, postgres_rows *rows, const char **prepares) {
+    d->queue[d->queued++] = (under_way){.rows = rows, .prepares = prepares};
+    d->unsynchronised++;
 }
 
 static void big_endian(uint8_t out[8], int64_t v) {
@@ -105,54 +203,82 @@ static void big_endian(uint8_t out[8], int64_t v) {
         out[i] = (uint8_t)((uint64_t)v >> (56 - 8 * i));
 }
 
-static err query(db *base, const char *sql, const db_value *values, size_t n, void **statement) {
-    postgres_db *d = (postgres_db *)base;
-    uint8_t integers[VALUES_MAX][8];
-    const char *at[VALUES_MAX];
-    int lengths[VALUES_MAX], formats[VALUES_MAX];
-    Oid types[VALUES_MAX];
-    if (n > VALUES_MAX)
-        return ERR_LIMIT;
+static void encode(postgres_db *d, const db_value *values, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        formats[i] = 1;
-        lengths[i] = 8;
-        at[i] = (const char *)integers[i];
-        types[i] = TYPE_INT8;
+        d->values.formats[i] = 1;
+        d->values.lengths[i] = 8;
+        d->values.at[i] = (const char *)d->values.integers[i];
+        d->values.types[i] = TYPE_INT8;
         if (values[i].kind == DB_INTEGER) {
-            big_endian(integers[i], values[i].integer);
+            big_endian(d->values.integers[i], values[i].integer);
         } else if (values[i].kind == DB_BYTES) {
-            types[i] = TYPE_BYTEA;
-            lengths[i] = (int)values[i].bytes.n;
-            at[i] = values[i].bytes.p != NULL ? (const char *)values[i].bytes.p : "";
+            d->values.types[i] = TYPE_BYTEA;
+            d->values.lengths[i] = (int)values[i].bytes.n;
+            d->values.at[i] = values[i].bytes.p != NULL ? (const char *)values[i].bytes.p : "";
         } else {
-            types[i] = 0; /* the column says it */
-            at[i] = NULL;
+            d->values.types[i] = 0; /* the column says it */
+            d->values.at[i] = NULL;
         }
     }
+}
+
+/* Its result goes to `rows`, which must stay until it came, or be taken out by `forget`. */
+static err send(postgres_db *d, const char *sql, const db_value *values, size_t n, postgres_rows *rows) {
+    if (n > VALUES_MAX)
+        return ERR_LIMIT;
+    if (!alive(d))
+        return ERR_STORE;
+    encode(d, values, n);
+    make_room(d);
     size_t slot = slot_of(d, sql);
     char name[16];
     (void)snprintf(name, sizeof name, "s%zu", slot);
-    if (d->prepared[slot] == NULL)
-        TRY(prepare(d, slot, name, sql, types, n));
-    postgres_rows *rows = calloc(1, sizeof *rows);
-    if (rows == NULL)
-        return ERR_NO_MEMORY;
-    rows->row = -1;
-    rows->result = PQexecPrepared(d->connection, name, (int)n, at, lengths, formats, 1);
-    ExecStatusType status = PQresultStatus(rows->result);
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        PGresult *result = rows->result;
-        free(rows);
-        return failed(d, result, "statement");
+    if (d->prepared[slot] == NULL) {
+        if (PQsendPrepare(d->connection, name, sql, (int)n, d->values.types) != 1)
+            return failed(d, NULL, "prepare");
+        d->prepared[slot] = sql;
+        under_way_now(d, NULL, &d->prepared[slot]);
     }
-    d->changes = strtoll(PQcmdTuples(rows->result), NULL, 10);
-    *statement = rows;
+    if (PQsendQueryPrepared(d->connection, name, (int)n, d->values.at, d->values.lengths, d->values.formats, 1) != 1)
+        return failed(d, NULL, "statement");
+    under_way_now(d, rows, NULL);
     return OK;
 }
 
+static void forget(postgres_db *d, const postgres_rows *rows) {
+    for (size_t i = 0; i < d->queued; i++)
+        if (d->queue[i].rows == rows)
+            d->queue[i].rows = NULL;
+}
+
+static err run_later(db *base, const char *sql, const db_value *values, size_t n) {
+    return send((postgres_db *)base, sql, values, n, NULL);
+}
+
+static err query(db *base, const char *sql, const db_value *values, size_t n, void **statement) {
+    postgres_rows *rows = calloc(1, sizeof *rows);
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    err e = send((postgres_db *)base, sql, values, n, rows);
+    if (e == OK)
+        *statement = rows;
+    else
+        free(rows);
+    return e;
+}
+
 static err next(db *base, void *statement, bool *row) {
-    (void)base;
+    postgres_db *d = (postgres_db *)base;
     postgres_rows *rows = statement;
+    if (!rows->came)
+        take_in(d);
+    *row = false;
+    if (rows->error != OK)
+        return rows->error;
+    if (d->lost != OK)
+        return d->lost;
+    if (rows->row < 0)
+        d->changes = strtoll(PQcmdTuples(rows->result), NULL, 10);
     *row = ++rows->row < PQntuples(rows->result);
     return OK;
 }
@@ -185,8 +311,9 @@ static bool is_null(void *statement, int column) {
 }
 
 static void end(db *base, void *statement) {
-    (void)base;
     postgres_rows *rows = statement;
+    if (!rows->came)
+        forget((postgres_db *)base, rows);
     PQclear(rows->result);
     free(rows);
 }
@@ -200,6 +327,10 @@ static err prepare_connection(postgres_db *d) {
     return execute(d, "SET synchronous_commit = on; LISTEN sotto", "open");
 }
 
+static err enter_pipeline(postgres_db *d) {
+    return PQenterPipelineMode(d->connection) == 1 ? OK : failed(d, NULL, "pipeline");
+}
+
 static int64_t steady_ms(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
@@ -207,10 +338,11 @@ static int64_t steady_ms(void) {
 }
 
 static err reconnect(postgres_db *d) {
-    if (PQstatus(d->connection) == CONNECTION_OK)
+    if (alive(d))
         return OK;
     if (d->tried_ms != 0 && steady_ms() - d->tried_ms < RECONNECT_MS)
         return ERR_STORE;
+    give_up(d);
     d->tried_ms = steady_ms();
     memset(d->prepared, 0, sizeof d->prepared);
     d->missed = true;
@@ -218,64 +350,72 @@ static err reconnect(postgres_db *d) {
     if (PQstatus(d->connection) != CONNECTION_OK)
         return failed(d, NULL, "connect");
     TRY(prepare_connection(d));
+    TRY(enter_pipeline(d));
+    d->broken = false;
+    d->lost = OK;
     log_line(LOG_INFO, "event=database message=\"connected again\"");
     return OK;
 }
 
+static const char BEGIN[] = "BEGIN", COMMIT[] = "COMMIT", ROLLBACK[] = "ROLLBACK";
+static const char SAVEPOINT[] = "SAVEPOINT request", RELEASE[] = "RELEASE SAVEPOINT request",
+                  BACK[] = "ROLLBACK TO SAVEPOINT request";
+
 static err begin(db *base) {
     postgres_db *d = (postgres_db *)base;
+    /* A relay is told of its database's death only when it looks. */
+    (void)!PQconsumeInput(d->connection);
     TRY(reconnect(d));
-    /* A relay was told of its database's death only by this. */
-    err e = execute(d, "BEGIN", "begin");
-    if (e == OK || PQstatus(d->connection) == CONNECTION_OK)
-        return e;
-    TRY(reconnect(d));
-    return execute(d, "BEGIN", "begin");
+    d->lost = OK;
+    return run_later(base, BEGIN, NULL, 0);
 }
 
 static err lock(db *base, span clinic) {
     static const char SQL[] = "SELECT 1 FROM clinics WHERE clinic = $1 FOR NO KEY UPDATE";
-    void *rows = NULL;
-    TRY(query(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = clinic}, 1, &rows));
-    end(base, rows);
-    return OK;
+    return run_later(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = clinic}, 1);
 }
 
 /* A COMMIT of a failed transaction says ROLLBACK and is no error to PostgreSQL. */
 static err commit(db *base) {
     postgres_db *d = (postgres_db *)base;
-    PGresult *result = PQexec(d->connection, "COMMIT");
-    if (PQresultStatus(result) != PGRES_COMMAND_OK)
-        return failed(d, result, "commit");
-    bool done = strcmp(PQcmdStatus(result), "COMMIT") == 0;
-    PQclear(result);
-    return done ? OK : ERR_STORE;
+    postgres_rows rows = {.result = NULL};
+    TRY(send(d, COMMIT, NULL, 0, &rows));
+    take_in(d);
+    bool done = rows.error == OK && d->lost == OK && strcmp(PQcmdStatus(rows.result), "COMMIT") == 0;
+    PQclear(rows.result);
+    return done ? OK : rows.error != OK ? rows.error : d->lost != OK ? d->lost : ERR_STORE;
 }
 
 static void rollback(db *base) {
     postgres_db *d = (postgres_db *)base;
-    if (PQtransactionStatus(d->connection) == PQTRANS_INTRANS || PQtransactionStatus(d->connection) == PQTRANS_INERROR)
-        (void)execute(d, "ROLLBACK", "rollback");
+    take_in(d);
+    PGTransactionStatusType status = PQtransactionStatus(d->connection);
+    if ((status == PQTRANS_INTRANS || status == PQTRANS_INERROR) && run_later(base, ROLLBACK, NULL, 0) == OK)
+        take_in(d);
+    d->lost = OK;
 }
 
-static err savepoint(db *base) { return execute((postgres_db *)base, "SAVEPOINT request", "savepoint"); }
-static err release(db *base) { return execute((postgres_db *)base, "RELEASE SAVEPOINT request", "release"); }
+static err savepoint(db *base) { return run_later(base, SAVEPOINT, NULL, 0); }
+static err release(db *base) { return run_later(base, RELEASE, NULL, 0); }
 
-static err rollback_to(db *base) {
+static err rollback_to(db *base, bool made) {
     postgres_db *d = (postgres_db *)base;
-    if (PQstatus(d->connection) != CONNECTION_OK || PQtransactionStatus(d->connection) == PQTRANS_IDLE)
-        return ERR_STORE;
-    return execute(d, "ROLLBACK TO SAVEPOINT request; RELEASE SAVEPOINT request", "rollback");
+    take_in(d);
+    if (made && d->lost == OK) {
+        TRY(run_later(base, BACK, NULL, 0));
+        TRY(run_later(base, RELEASE, NULL, 0));
+        take_in(d);
+    }
+    if (d->lost != OK)
+        return d->lost;
+    return PQtransactionStatus(d->connection) == PQTRANS_INTRANS ? OK : ERR_STORE;
 }
 
 /* ---- others */
 
 static err notify(db *base, span told) {
     static const char SQL[] = "SELECT pg_notify('sotto', encode($1, 'hex'))";
-    void *rows = NULL;
-    TRY(query(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = told}, 1, &rows));
-    end(base, rows);
-    return OK;
+    return run_later(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = told}, 1);
 }
 
 static int descriptor(db *base) { return PQsocket(((postgres_db *)base)->connection); }
@@ -284,7 +424,7 @@ static bool heard(db *base, uint8_t *out, size_t *n, bool *missed) {
     postgres_db *d = (postgres_db *)base;
     if (PQconsumeInput(d->connection) == 0)
         (void)!reconnect(d);
-    *missed = d->missed && PQstatus(d->connection) == CONNECTION_OK;
+    *missed = d->missed && alive(d);
     if (*missed)
         d->missed = false;
     for (PGnotify *note; (note = PQnotifies(d->connection)) != NULL;) {
@@ -313,6 +453,7 @@ static const db_driver DRIVER = {.begin = begin,
                                  .release = release,
                                  .rollback_to = rollback_to,
                                  .query = query,
+                                 .run_later = run_later,
                                  .next = next,
                                  .integer = integer,
                                  .bytes = bytes,
@@ -362,8 +503,8 @@ static err migrate(postgres_db *d) {
         e = migrate_from(d, version);
     if (e == OK)
         e = execute(d, "COMMIT", "migrate");
-    if (e != OK)
-        rollback(&d->base);
+    if (e != OK && PQtransactionStatus(d->connection) != PQTRANS_IDLE)
+        (void)execute(d, "ROLLBACK", "migrate");
     return e;
 }
 
@@ -394,6 +535,8 @@ err db_open_postgres(const char *url, bool read_only, db **out) {
     }
     if (e == OK && !read_only)
         e = migrate(d);
+    if (e == OK)
+        e = enter_pipeline(d);
     if (e != OK) {
         close_db(&d->base);
         return e;

@@ -10,17 +10,19 @@
 #include "schema.h"
 
 /* More statements than the logic has; open addressing needs room. */
-#define STATEMENTS_MAX 256
-#define SQL_MAX 600
+#define STATEMENTS_MAX 512
+#define SQL_MAX 600 /* of a step of the schema */
+
+typedef struct prepared {
+    const char *sql; /* the address is the name */
+    sqlite3_stmt *statement;
+    bool busy;
+} prepared;
 
 typedef struct sqlite_db {
     db base;
     sqlite3 *handle;
-    struct {
-        const char *sql; /* the address is the name */
-        sqlite3_stmt *statement;
-        bool busy;
-    } cache[STATEMENTS_MAX];
+    prepared cache[STATEMENTS_MAX];
 } sqlite_db;
 
 static err error_of(int rc) {
@@ -51,32 +53,34 @@ static err failed(sqlite_db *d, int rc, const char *doing) {
 
 /* SQLite writes parameters ?1, PostgreSQL $1; ours is PostgreSQL's. No statement has another $. */
 static err prepare(sqlite_db *d, const char *sql, sqlite3_stmt **out) {
-    char own[SQL_MAX];
     size_t n = strlen(sql);
-    if (n >= sizeof own)
-        return ERR_LIMIT;
+    char *own = malloc(n + 1);
+    if (own == NULL)
+        return ERR_NO_MEMORY;
     for (size_t i = 0; i <= n; i++)
         own[i] = sql[i] == '$' ? '?' : sql[i];
-    return failed(d, sqlite3_prepare_v3(d->handle, own, -1, SQLITE_PREPARE_PERSISTENT, out, NULL), "prepare");
+    err e = failed(d, sqlite3_prepare_v3(d->handle, own, -1, SQLITE_PREPARE_PERSISTENT, out, NULL), "prepare");
+    free(own);
+    return e;
 }
 
-static size_t slot_of(const sqlite_db *d, const char *sql) {
+static prepared *slot_of(sqlite_db *d, const char *sql) {
     size_t i = (size_t)(((uintptr_t)sql >> 3) * 0x9E3779B97F4A7C15u >> 32) % STATEMENTS_MAX;
     while (d->cache[i].sql != NULL && d->cache[i].sql != sql)
         i = (i + 1) % STATEMENTS_MAX;
-    return i;
+    return &d->cache[i];
 }
 
 static err query(db *base, const char *sql, const db_value *values, size_t n, void **statement) {
     sqlite_db *d = (sqlite_db *)base;
-    size_t i = slot_of(d, sql);
-    if (d->cache[i].sql == NULL) {
-        TRY(prepare(d, sql, &d->cache[i].statement));
-        d->cache[i].sql = sql;
+    prepared *slot = slot_of(d, sql);
+    if (slot->sql == NULL) {
+        TRY(prepare(d, sql, &slot->statement));
+        slot->sql = sql;
     }
-    if (d->cache[i].busy)
+    if (slot->busy)
         return ERR_STATE; /* a statement that was not ended: a bug, and better refused than reset under its reader */
-    sqlite3_stmt *s = d->cache[i].statement;
+    sqlite3_stmt *s = slot->statement;
     for (size_t k = 0; k < n; k++) {
         int rc = SQLITE_OK, at = (int)k + 1;
         switch (values[k].kind) {
@@ -91,34 +95,31 @@ static err query(db *base, const char *sql, const db_value *values, size_t n, vo
         if (rc != SQLITE_OK)
             return failed(d, rc, "bind");
     }
-    d->cache[i].busy = true;
-    *statement = s;
+    slot->busy = true;
+    *statement = slot;
     return OK;
 }
 
+static sqlite3_stmt *of(void *statement) { return ((prepared *)statement)->statement; }
+
 static err next(db *base, void *statement, bool *row) {
-    int rc = sqlite3_step(statement);
+    int rc = sqlite3_step(of(statement));
     *row = rc == SQLITE_ROW;
     return failed((sqlite_db *)base, rc, "step");
 }
 
-static int64_t integer(void *statement, int column) { return sqlite3_column_int64(statement, column); }
-static bool is_null(void *statement, int column) { return sqlite3_column_type(statement, column) == SQLITE_NULL; }
+static int64_t integer(void *statement, int column) { return sqlite3_column_int64(of(statement), column); }
+static bool is_null(void *statement, int column) { return sqlite3_column_type(of(statement), column) == SQLITE_NULL; }
 static span bytes(void *statement, int column) {
-    const void *p = sqlite3_column_blob(statement, column);
-    return span_of(p, (size_t)sqlite3_column_bytes(statement, column));
+    const void *p = sqlite3_column_blob(of(statement), column);
+    return span_of(p, (size_t)sqlite3_column_bytes(of(statement), column));
 }
 
+/* The values stay bound: nothing runs the statement before it has new ones. */
 static void end(db *base, void *statement) {
-    sqlite_db *d = (sqlite_db *)base;
-    (void)sqlite3_reset(statement);
-    (void)sqlite3_clear_bindings(statement);
-    for (size_t i = 0; i < STATEMENTS_MAX; i++) {
-        if (d->cache[i].statement == statement) {
-            d->cache[i].busy = false;
-            return;
-        }
-    }
+    (void)base;
+    (void)sqlite3_reset(of(statement));
+    ((prepared *)statement)->busy = false;
 }
 
 static int64_t changes(db *base) { return sqlite3_changes64(((sqlite_db *)base)->handle); }
@@ -143,10 +144,12 @@ static void rollback(db *d) {
     if (!sqlite3_get_autocommit(((sqlite_db *)d)->handle))
         (void)run(d, ROLLBACK);
 }
-static err rollback_to(db *d) {
+static err rollback_to(db *d, bool made) {
     /* Disk full, I/O errors and the like may have ended the transaction. */
     if (sqlite3_get_autocommit(((sqlite_db *)d)->handle))
         return ERR_STORE;
+    if (!made)
+        return OK;
     TRY(run(d, BACK));
     return run(d, RELEASE);
 }

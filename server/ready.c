@@ -5,8 +5,9 @@ bool relay_ready(relay *r, int64_t now_ms) {
     static const uint8_t NOBODY[ID_SIZE]; /* the name of no clinic: it would be a digest of zeros */
     if (db_begin(r->db) != OK)
         return false;
-    DB_RUN(r->db, "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-           db_id(NOBODY), db_i(now_ms / 60000), db_id(NOBODY), db_id(NOBODY));
-    DB_RUN(r->db, "DELETE FROM nonces WHERE clinic = $1", db_id(NOBODY));
+    DB_RUN_LATER(r->db,
+                 "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                 db_id(NOBODY), db_i(now_ms / 60000), db_id(NOBODY), db_id(NOBODY));
+    DB_RUN_LATER(r->db, "DELETE FROM nonces WHERE clinic = $1", db_id(NOBODY));
     return db_commit(r->db) == OK;
 }

@@ -325,8 +325,8 @@ static bool who_invite(call *c, const signed_head *head) {
 /* Stores the nonce; false when it was there. Old minutes of this clinic go at the same time. */
 static bool nonce_is_new(call *c, const signed_head *head) {
     db_value minute = db_i((int64_t)(head->created / 60));
-    DB_RUN(c->db, "DELETE FROM nonces WHERE clinic = $1 AND minute < $2", db_id(c->clinic),
-           db_i((now_s(c) - NONCE_KEEP_S) / 60));
+    DB_RUN_LATER(c->db, "DELETE FROM nonces WHERE clinic = $1 AND minute < $2", db_id(c->clinic),
+                 db_i((now_s(c) - NONCE_KEEP_S) / 60));
     return DB_RUN(c->db,
                   "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                   db_id(c->clinic), minute, db_id(head->keyid), db_b(SPAN(head->nonce))) == 1;

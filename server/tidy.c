@@ -30,8 +30,8 @@ static void tidy_sent(relay *r, int64_t before) {
     if (old == 0 || db_begin(r->db) != OK)
         return;
     for (size_t i = 0; i < old; i++)
-        DB_RUN(r->db, "DELETE FROM sent WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(keys[i]),
-               db_id(keys[i] + ID_SIZE), db_id(keys[i] + 2 * ID_SIZE));
+        DB_RUN_LATER(r->db, "DELETE FROM sent WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(keys[i]),
+                     db_id(keys[i] + ID_SIZE), db_id(keys[i] + 2 * ID_SIZE));
     (void)!db_commit(r->db);
 }
 
@@ -63,8 +63,8 @@ static void tidy_key_packages(relay *r, int64_t before) {
     if (old == 0 || db_begin(r->db) != OK)
         return;
     for (size_t i = 0; i < old; i++)
-        DB_RUN(r->db, "DELETE FROM key_packages WHERE clinic = $1 AND device = $2 AND digest = $3", db_id(keys[i]),
-               db_id(keys[i] + ID_SIZE), db_b(span_of(keys[i] + 2 * ID_SIZE, 32)));
+        DB_RUN_LATER(r->db, "DELETE FROM key_packages WHERE clinic = $1 AND device = $2 AND digest = $3",
+                     db_id(keys[i]), db_id(keys[i] + ID_SIZE), db_b(span_of(keys[i] + 2 * ID_SIZE, 32)));
     (void)!db_commit(r->db);
 }
 

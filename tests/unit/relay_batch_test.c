@@ -24,7 +24,9 @@ static err f_commit(db *d) {
 static void f_rollback(db *d) { ((failing_db *)d)->inner->driver->rollback(((failing_db *)d)->inner); }
 static err f_savepoint(db *d) { return ((failing_db *)d)->inner->driver->savepoint(((failing_db *)d)->inner); }
 static err f_release(db *d) { return ((failing_db *)d)->inner->driver->release(((failing_db *)d)->inner); }
-static err f_rollback_to(db *d) { return ((failing_db *)d)->inner->driver->rollback_to(((failing_db *)d)->inner); }
+static err f_rollback_to(db *d, bool made) {
+    return ((failing_db *)d)->inner->driver->rollback_to(((failing_db *)d)->inner, made);
+}
 static err f_query(db *d, const char *sql, const db_value *values, size_t n, void **statement) {
     failing_db *f = (failing_db *)d;
     if (f->until == 0)
