@@ -218,7 +218,7 @@ build/asan/sotto-relay: $(RELAY_ASAN_OBJ) build/native/librelaythird.a
 FAULT_WRAPS := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free arena_take arena_copy arena_free sqlite3_step stretch random_bytes \
   $(addprefix host_file_,open close read write truncate sync delete))
 # The relay's logic for tests that have clients too: its own names are hidden, for both have a json_open.
-RELAY_NAMES := relay_open relay_close relay_batch_begin relay_handle relay_batch_end relay_unavailable relay_inbox_answer \
+RELAY_NAMES := relay_open relay_close relay_batch_begin relay_handle relay_handle_all relay_batch_end relay_unavailable relay_inbox_answer \
   response_free db_open_sqlite db_close
 
 # $(1) folder of the build, $(2) compiler with sanitizers, $(3) folder of the programs

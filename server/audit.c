@@ -59,18 +59,19 @@ err audit_checkpoint_verify(const audit_checkpoint *p, span public_key) {
     return signature_verify(public_key, checkpoint_content(p, content, sizeof content), SPAN(p->signature));
 }
 
-void audit_sign_when_due(relay *r, audit_head *head) {
+void audit_sign_when_due(relay *r, batch_clinic *b) {
     uint8_t content[CHECKPOINT_CONTENT_SIZE];
+    audit_head *head = &b->audit;
     if (head->number == head->signed_number ||
         (head->signed_number != 0 && r->now_ms - head->signed_at < AUDIT_CHECKPOINT_MS))
         return;
     audit_checkpoint p = {.number = (uint64_t)head->number, .at = (uint64_t)r->now_ms};
-    memcpy(p.clinic, head->clinic, ID_SIZE);
+    memcpy(p.clinic, b->clinic, ID_SIZE);
     memcpy(p.hash, head->hash, sizeof p.hash);
     signature_sign(&r->audit_key, checkpoint_content(&p, content, sizeof content), p.signature);
     DB_RUN_LATER(r->db,
                  "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ($1, $2, $3, $4, $5)",
-                 db_id(head->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));
+                 db_id(b->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));
     head->signed_number = head->number;
     head->signed_at = r->now_ms;
     head->changed = true;
@@ -116,30 +117,7 @@ err audit_key_public(db *d, uint8_t out[ED25519_PUBLIC_SIZE]) {
     return OK;
 }
 
-/* ---- the chain's end, in memory while a batch runs: it is under the clinic's lock until then */
-
-audit_head *audit_head_find(call *c) {
-    relay *r = c->relay;
-    for (size_t i = r->audit_heads_count; i-- > 0;)
-        if (memcmp(r->audit_heads[i].clinic, c->clinic, ID_SIZE) == 0)
-            return &r->audit_heads[i];
-    return NULL;
-}
-
-void audit_head_seen(call *c, int64_t number, span hash, int64_t signed_number, int64_t signed_at) {
-    relay *r = c->relay;
-    if (audit_head_find(c) != NULL)
-        return;
-    if (r->audit_heads_count == BATCH_MAX) {
-        audit_write_heads(r);
-        r->audit_heads_count = 0;
-    }
-    audit_head *head = &r->audit_heads[r->audit_heads_count++];
-    *head = (audit_head){.number = number, .signed_number = signed_number, .signed_at = signed_at};
-    memcpy(head->clinic, c->clinic, ID_SIZE);
-    if (hash.n == sizeof head->hash)
-        memcpy(head->hash, hash.p, sizeof head->hash);
-}
+/* ---- entries. The chain's end is in memory while a batch runs: it is under the clinic's lock until then. */
 
 static void put_network(audit_entry *e, const uint8_t address[16]) {
     static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291 §2.5.5.2 */
@@ -158,12 +136,9 @@ static void put_object(const call *c, audit_entry *e) {
     }
 }
 
-void audit_note(call *c, audit_call what) {
-    uint8_t bytes[AUDIT_ENTRY_MAX];
+static span make_entry(call *c, audit_call what, uint8_t bytes[AUDIT_ENTRY_MAX]) {
     wire w;
-    audit_head *head = audit_head_find(c);
-    if (head == NULL || db_failed(c->db))
-        return;
+    audit_head *head = &c->state->audit;
     audit_entry e = {.number = (uint64_t)head->number + 1,
                      .at = (uint64_t)c->now_ms,
                      .call = (uint8_t)what,
@@ -179,29 +154,58 @@ void audit_note(call *c, audit_call what) {
     }
     put_network(&e, c->rq->address);
     memcpy(e.previous, head->hash, sizeof e.previous);
-    wire_write_init(&w, bytes, sizeof bytes);
+    wire_write_init(&w, bytes, AUDIT_ENTRY_MAX);
     wire_audit_entry(&w, &e);
     span entry = span_of(bytes, w.at);
-    DB_RUN_LATER(c->db, "INSERT INTO audit_entries (clinic, number, entry) VALUES ($1, $2, $3)", db_id(c->clinic),
-                 db_i((int64_t)e.number), db_b(entry));
     audit_hash(entry, head->hash);
     head->number++;
     head->changed = true;
+    return entry;
 }
 
-void audit_write_heads(relay *r) {
-    for (size_t i = 0; i < r->audit_heads_count; i++) {
-        audit_head *head = &r->audit_heads[i];
-        if (!head->changed)
-            continue;
-        audit_sign_when_due(r, head);
-        DB_RUN_LATER(
-            r->db,
-            "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ($1, $2, $3, $4, $5) "
-            "ON CONFLICT (clinic) DO UPDATE SET number = excluded.number, hash = excluded.hash, "
-            "signed_number = excluded.signed_number, signed_at = excluded.signed_at",
-            db_id(head->clinic), db_i(head->number), db_b(SPAN(head->hash)), db_i(head->signed_number),
-            db_i(head->signed_at));
-        head->changed = false;
+static db_many ENTRIES = {
+    .head = "INSERT INTO audit_entries (clinic, number, entry) VALUES ", .tail = "", .columns = 3};
+
+void audit_note(call *c, audit_call what) {
+    uint8_t bytes[AUDIT_ENTRY_MAX];
+    if (c->state == NULL || db_failed(c->db))
+        return;
+    span entry = make_entry(c, what, bytes);
+    db_value row[] = {db_id(c->clinic), db_i(c->state->audit.number), db_b(entry)};
+    db_many_run_later(c->db, &ENTRIES, row, 1);
+}
+
+void audit_note_all(call *const *calls, size_t n, audit_call what) {
+    uint8_t bytes[AUDIT_ENTRY_MAX];
+    db_value rows[BATCH_MAX][3];
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        call *c = calls[i];
+        span entry = make_entry(c, what, bytes), copy;
+        bool together = arena_copy(c->arena, entry, &copy) == OK;
+        db_value *row = rows[k];
+        row[0] = db_id(c->clinic);
+        row[1] = db_i(c->state->audit.number);
+        row[2] = db_b(together ? copy : entry);
+        if (together)
+            k++;
+        else
+            db_many_run_later(c->db, &ENTRIES, row, 1);
     }
+    if (k > 0)
+        db_many_run_later(calls[0]->db, &ENTRIES, rows[0], k);
+}
+
+void audit_write_head(relay *r, batch_clinic *b) {
+    audit_head *head = &b->audit;
+    if (!head->changed)
+        return;
+    audit_sign_when_due(r, b);
+    DB_RUN_LATER(r->db,
+                 "INSERT INTO audit_heads (clinic, number, hash, signed_number, signed_at) VALUES ($1, $2, $3, $4, $5) "
+                 "ON CONFLICT (clinic) DO UPDATE SET number = excluded.number, hash = excluded.hash, "
+                 "signed_number = excluded.signed_number, signed_at = excluded.signed_at",
+                 db_id(b->clinic), db_i(head->number), db_b(SPAN(head->hash)), db_i(head->signed_number),
+                 db_i(head->signed_at));
+    head->changed = false;
 }

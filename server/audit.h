@@ -74,16 +74,14 @@ MUST_USE err audit_key_open(db *d, signature_key *key);
 /* The public half, for verification only. ERR_NOT_FOUND when there is none yet. */
 MUST_USE err audit_key_public(db *d, uint8_t out[ED25519_PUBLIC_SIZE]);
 
-/* The end of a clinic's chain as this batch has it; NULL before find_clinic found it. */
-audit_head *audit_head_find(call *c);
-/* Takes the end of the chain from the database's row, unless the batch has a newer one. */
-void audit_head_seen(call *c, int64_t number, span hash, int64_t signed_number, int64_t signed_at);
-/* Adds the request's entry. */
+/* Adds the request's entry; the clinic must be open. */
 void audit_note(call *c, audit_call what);
+/* The same for several requests of a batch for one thing, in their order. */
+void audit_note_all(call *const *calls, size_t n, audit_call what);
 /* Signs the end of the chain when that is due: something was added, and a minute has passed. */
-void audit_sign_when_due(relay *r, audit_head *head);
-/* Writes the ends of all chains that the batch has lengthened. */
-void audit_write_heads(relay *r);
+void audit_sign_when_due(relay *r, batch_clinic *b);
+/* Writes the end of the chain if the batch has lengthened it. */
+void audit_write_head(relay *r, batch_clinic *b);
 
 /* For operators: walks the chains and says on stdout what is wrong with them. clinic: one only, or NULL; checkpoints: a file with
  * one a line as JSON, or NULL. *faults: how many. */

@@ -4,10 +4,12 @@
 #define SERVER_CALL_H
 
 #include "db.h"
+#include "directory.h"
 #include "json.h"
 #include "limits.h"
 #include "problem.h"
 #include "relay.h"
+#include "signature_check.h"
 
 typedef struct relay_wakes_list {
     wake *p;
@@ -16,18 +18,31 @@ typedef struct relay_wakes_list {
 
 /* The end of a clinic's audit chain, while a batch runs. */
 typedef struct audit_head {
-    uint8_t clinic[ID_SIZE];
     int64_t number; /* of the last entry; 0: there is none */
     uint8_t hash[32];
     int64_t signed_number, signed_at; /* the newest checkpoint */
     bool changed;
 } audit_head;
 
+/* A clinic that the batch under way has locked. What changes here is written once, when the batch ends. */
+typedef struct batch_clinic {
+    uint8_t clinic[ID_SIZE], root_key[ED25519_PUBLIC_SIZE];
+    int64_t seq;         /* the newest number given out */
+    int64_t mark;        /* another one whenever something has changed that directories remember */
+    uint64_t generation; /* of what the directory holds of the clinic */
+    audit_head audit;
+    bool seq_changed, mark_changed;
+} batch_clinic;
+
+struct call;
+
 struct relay {
     db *db;
+    struct call *calls; /* BATCH_MAX, of the requests that are being handled */
     signature_key audit_key;
-    audit_head audit_heads[BATCH_MAX];
-    size_t audit_heads_count;
+    batch_clinic clinics[BATCH_MAX];
+    size_t clinics_count;
+    directory *directory;
     relay_options options;
     struct rate_table *rates;
     arena scratch; /* one request's memory */
@@ -43,6 +58,8 @@ typedef struct call {
     relay *relay;
     db *db;
     arena *arena;
+    const struct route *way; /* NULL: there is no such call */
+    bool done;               /* the answer is there */
     const request *rq;
     response *rs;
     json json; /* of calls whose body is JSON */
@@ -56,12 +73,20 @@ typedef struct call {
     /* For the audit log. */
     bool authenticated;
     bool not_audited;    /* this one is no access */
+    bool audited;        /* it has its entry */
     const char *problem; /* the name of the last problem */
     uint8_t object[AUDIT_OBJECT_MAX];
     size_t object_size; /* 0: the id of the path, if it has one */
     span sealed;
 
     /* Who asks; which of these is set depends on the call. */
+    signed_head head;
+    enum {
+        NONCE_NOT_ASKED,
+        NONCE_ASKED,
+        NONCE_NEW
+    } nonce; /* ASKED: it was there already, unless it turns out to be new */
+    batch_clinic *state;
     uint8_t clinic[ID_SIZE];
     uint8_t root_key[ED25519_PUBLIC_SIZE];
     uint8_t device[ID_SIZE]; /* also an invite's id */
@@ -113,6 +138,7 @@ typedef struct event {
     int64_t number;
 } event;
 
+/* The clinic must be open. */
 int64_t event_next(call *c);
 /* Puts a sequence number into inboxes and remembers whom to wake; they return to how many. */
 int64_t deliver_to(call *c, int64_t seq, const uint8_t device[ID_SIZE]);
@@ -125,11 +151,21 @@ void event_store(call *c, int64_t seq, int64_t waiting, const event *e);
 bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after);
 void wake_device(call *c, const uint8_t device[ID_SIZE]);
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]); /* false: out of memory */
-int64_t clinic_sequence(call *c);
 /* The event that was delivered since relay->wakes had `from` entries is worth a push to all but the call's device. */
 void push_wanted(call *c, size_t from, int64_t seq);
 void push_forget(call *c, const uint8_t device[ID_SIZE]); /* its subscription */
 void push_word_heard(relay *r, span told);
+
+/* ---- the clinics of the batch under way */
+/* Locks the call's clinic and reads its row, once a batch: c->state and c->root_key. False: there is none, or the database failed. */
+bool batch_open(call *c);
+/* The same for several, where that is known before; it sorts them. */
+void batch_open_all(relay *r, uint8_t (*clinics)[ID_SIZE], size_t n);
+/* Devices' rights and certificates, groups' epochs and members: who changes one of them forgets it in the directory and says so here,
+ * so that other relays ask anew. */
+void clinic_changed(call *c);
+/* Writes what has changed of all clinics of the batch. */
+void batch_write(relay *r);
 
 /* ---- groups and what is sent to them */
 typedef struct group_facts {
@@ -138,6 +174,11 @@ typedef struct group_facts {
 } group_facts;
 
 group_facts find_group(call *c, const uint8_t group_id[GROUP_BYTES]);
+struct private_message;
+/* The one MLSMessage that a call takes: a PrivateMessage of this group. False: the problem is written. */
+bool mls_read(call *c, span bytes, const uint8_t group_id[GROUP_BYTES], const char *what, struct private_message *out);
+/* Has the caller the right to take part in conversations? False: the problem is written. */
+bool may_message(call *c);
 
 typedef struct message_input {
     uint8_t group_id[GROUP_BYTES], id[MESSAGE_ID_BYTES], digest[32];
@@ -147,6 +188,8 @@ typedef struct message_input {
 /* What stands in `sent` instead of a sequence number. */
 enum { SENT_WAITING = 0, SENT_NEVER = -1 /* withdrawn, or it could not be delivered */ };
 
+/* Takes a batch's messages together; who sent them was verified. Those that it leaves undone must be run by themselves. */
+void messages_take(relay *r, call *const *calls, size_t n);
 /* Gives a message of the call's device to all members; returns its sequence number. */
 int64_t message_deliver(call *c, const message_input *in, span data);
 /* Remembers the id and answers. */

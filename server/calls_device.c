@@ -114,12 +114,15 @@ static bool enrol_again(call *c, bool same, bool revoked, int64_t enrolled) {
         return problem(c, PROBLEM_REVOKED, "this device was revoked and can't be enrolled again");
     if (!same && c->chain.n != 1)
         return problem(c, PROBLEM_FORBIDDEN, "this device is enrolled by another chain");
-    if (!same)
+    if (!same) {
+        directory_forget_device(c->relay->directory, c->device);
+        clinic_changed(c);
         DB_RUN_LATER(
             c->db,
             "UPDATE devices SET chain = $3, kind = $4, rights = $5, not_after = $6 WHERE clinic = $1 AND device = $2",
             db_id(c->clinic), db_id(c->device), db_b(c->chain_bytes), db_i(holder->kind), db_i(holder->rights),
             db_i((int64_t)holder->not_after));
+    }
     return enrolled_answer(c, 200, enrolled);
 }
 
@@ -185,6 +188,9 @@ bool call_device_revoke(call *c) {
     if (already)
         return answer(c, 204);
     db_value clinic = db_id(c->clinic), device = db_id(id);
+    directory_forget_device(c->relay->directory, id);
+    c->state->generation = directory_forget_clinic(c->relay->directory, c->clinic); /* the groups it is a member of */
+    clinic_changed(c);
     DB_RUN_LATER(c->db, "UPDATE devices SET revoked = $3 WHERE clinic = $1 AND device = $2", clinic, device,
                  db_i(c->now_ms));
     DB_RUN_LATER(c->db, "UPDATE members SET active = 0 WHERE clinic = $1 AND device = $2", clinic, device);

@@ -1,12 +1,11 @@
-/* calls_group.c: commits and messages: who is in a group, in what order, and nothing of what they say. */
+/* calls_group.c: commits: who is in a group, at what epoch. What is said there is in calls_message.c. */
 #include "call.h"
 
 #include "base/text.h"
 #include "crypto/sha256.h"
 #include "mls/types.h"
 
-/* The one MLSMessage that a call takes: a PrivateMessage of this group. False: the problem is written. */
-static bool mls_read(call *c, span bytes, const uint8_t group_id[GROUP_BYTES], const char *what, private_message *out) {
+bool mls_read(call *c, span bytes, const uint8_t group_id[GROUP_BYTES], const char *what, private_message *out) {
     mls_message m = {0};
     err e = WIRE_DECODE(bytes, c->arena, wire_mls_message, &m);
     if (e == OK && m.wire_format != FORMAT_PRIVATE_MESSAGE)
@@ -36,7 +35,7 @@ group_facts find_group(call *c, const uint8_t group_id[GROUP_BYTES]) {
     return g;
 }
 
-static bool may_message(call *c) {
+bool may_message(call *c) {
     if ((c->rights & RIGHT_MESSAGE) != 0)
         return true;
     (void)problem(c, PROBLEM_FORBIDDEN, "the caller's certificate lacks the right to take part in conversations");
@@ -169,6 +168,8 @@ bool call_commit(call *c) {
     if (DB_RUN(c->db, "UPDATE mls_groups SET epoch = epoch + 1 WHERE clinic = $1 AND group_id = $2 AND epoch = $3",
                clinic, id, db_i(in.epoch)) != 1)
         return problem_more(c, PROBLEM_WRONG_EPOCH, "the group is not at the commit's epoch", "epoch", g.epoch);
+    directory_forget_group(c->relay->directory, in.group_id);
+    clinic_changed(c);
     int64_t seq = event_next(c);
     event_store(c, seq, deliver_to_members(c, seq, SPAN(in.group_id)),
                 &(event){.kind = EVENT_COMMIT,
@@ -197,108 +198,4 @@ bool call_commit(call *c) {
     DB_RUN_LATER(c->db, "DELETE FROM commits WHERE clinic = $1 AND group_id = $2 AND epoch <= $3", clinic, id,
                  db_i(in.epoch - COMMITS_REMEMBERED));
     return commit_answer(c, seq, in.epoch + 1);
-}
-
-/* ---- messages */
-
-/* The same message again gets the number it has by now. */
-static bool message_answer(call *c, const message_input *in, int64_t seq) {
-    text_put(&c->out, "{");
-    if (seq > 0)
-        text_member_integer(&c->out, "seq", seq);
-    else
-        text_put(&c->out, "\"seq\":null");
-    if (in->deliver_at != 0)
-        text_member_integer(&c->out, "deliver_at", in->deliver_at);
-    text_put(&c->out, "}");
-    return answer(c, 200);
-}
-
-static bool message_read(call *c, message_input *in, private_message *m) {
-    span id_text = SPAN_NONE, time_text = SPAN_NONE;
-    bool twice = false;
-    if (!path_id(c, in->group_id, GROUP_BYTES))
-        return false;
-    if (!query_find(c, "id", &id_text, &twice) || twice || base64url_read(in->id, sizeof in->id, id_text) != OK) {
-        (void)problem_text(c, PROBLEM_MALFORMED, "query parameter \"id\" must be one base64url of %d bytes",
-                           MESSAGE_ID_BYTES);
-        return false;
-    }
-    if (query_find(c, "deliver_at", &time_text, &twice) &&
-        !query_integer(c, "deliver_at", 0, 1, SEQUENCE_MAX, &in->deliver_at))
-        return false;
-    if (c->rq->body.n == 0) {
-        (void)problem(c, PROBLEM_MALFORMED, "the body is missing; an MLSMessage is expected");
-        return false;
-    }
-    if (!may_message(c) || !mls_read(c, c->rq->body, in->group_id, "the body", m))
-        return false;
-    if (m->content_type == CONTENT_APPLICATION || (m->content_type == CONTENT_PROPOSAL && in->deliver_at == 0))
-        return true;
-    (void)problem(c, PROBLEM_MALFORMED,
-                  in->deliver_at != 0
-                      ? "what is delivered later must be an application message"
-                      : "the body must be an application message or a proposal; commits have a call of their own");
-    return false;
-}
-
-/* Of the content, the group, and the time where there is one. */
-static void message_digest(const call *c, message_input *in) {
-    uint8_t content[GROUP_BYTES + 32 + 8];
-    memcpy(content, in->group_id, GROUP_BYTES);
-    sha256(c->rq->body, content + GROUP_BYTES);
-    for (int i = 0; i < 8; i++)
-        content[GROUP_BYTES + 32 + i] = (uint8_t)((uint64_t)in->deliver_at >> (8 * i));
-    sha256(span_of(content, in->deliver_at != 0 ? sizeof content : GROUP_BYTES + 32), in->digest);
-}
-
-int64_t message_deliver(call *c, const message_input *in, span data) {
-    int64_t seq = event_next(c);
-    size_t woken = c->relay->wakes.n;
-    event_store(c, seq, deliver_to_members(c, seq, SPAN(in->group_id)),
-                &(event){.kind = EVENT_MESSAGE,
-                         .group_id = SPAN(in->group_id),
-                         .sender = SPAN(c->device),
-                         .ref = SPAN(in->id),
-                         .data = data});
-    push_wanted(c, woken, seq);
-    return seq;
-}
-
-bool message_sent(call *c, const message_input *in, int64_t seq) {
-    /* The id is remembered from the delivery on. */
-    DB_RUN_LATER(c->db,
-                 "INSERT INTO sent (clinic, device, message_id, digest, seq, at) VALUES ($1, $2, $3, $4, $5, $6)",
-                 db_id(c->clinic), db_id(c->device), db_id(in->id), db_b(SPAN(in->digest)), db_i(seq),
-                 db_i(in->deliver_at != 0 ? in->deliver_at : c->now_ms));
-    return message_answer(c, in, seq);
-}
-
-bool call_message(call *c) {
-    message_input in = {0};
-    private_message m;
-    if (!message_read(c, &in, &m))
-        return true;
-    message_digest(c, &in);
-    db_rows r = DB_QUERY(c->db, "SELECT digest, seq FROM sent WHERE clinic = $1 AND device = $2 AND message_id = $3",
-                         db_id(c->clinic), db_id(c->device), db_id(in.id));
-    if (db_next(&r)) {
-        bool same = span_equal(db_bytes(&r, 0), SPAN(in.digest));
-        int64_t seq = db_integer(&r, 1);
-        db_end(&r);
-        c->not_audited = same; /* the first time's entry stands for it */
-        return same ? message_answer(c, &in, seq)
-                    : problem(c, PROBLEM_ID_REUSED, "this client message id was used for another message");
-    }
-    group_facts g = find_group(c, in.group_id);
-    if (!g.exists)
-        return problem(c, PROBLEM_NOT_FOUND, "there is no such group");
-    if (!g.member)
-        return problem(c, PROBLEM_FORBIDDEN, "the caller is not a member of the group");
-    if (m.epoch > (uint64_t)g.epoch)
-        return problem_more(c, PROBLEM_WRONG_EPOCH, "the message is of an epoch that the group has not reached",
-                            "epoch", g.epoch);
-    if (in.deliver_at != 0)
-        return schedule_message(c, &in);
-    return message_sent(c, &in, message_deliver(c, &in, c->rq->body));
 }

@@ -5,20 +5,9 @@
 
 /* ---- in */
 
-int64_t clinic_sequence(call *c) {
-    db_rows r = DB_QUERY(c->db, "SELECT seq FROM clinics WHERE clinic = $1", db_id(c->clinic));
-    int64_t seq = db_next(&r) ? db_integer(&r, 0) : 0;
-    db_end(&r);
-    return seq;
-}
-
-/* The clinic's row orders its writers, also where several relays share a database. */
 int64_t event_next(call *c) {
-    db_rows r = DB_QUERY(c->db, "UPDATE clinics SET seq = seq + 1 WHERE clinic = $1 RETURNING seq", db_id(c->clinic));
-    int64_t seq = db_next(&r) ? db_integer(&r, 0) : 0;
-    while (db_next(&r))
-        ;
-    return seq;
+    c->state->seq_changed = true;
+    return ++c->state->seq;
 }
 
 bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]) {
@@ -214,7 +203,7 @@ bool call_inbox(call *c) {
         !query_integer(c, "limit", INBOX_LIMIT_DEFAULT, 1, INBOX_LIMIT_MAX, &wait.limit))
         return true;
     /* A cursor from the future would acknowledge what has not happened yet. */
-    if (wait.after > clinic_sequence(c))
+    if (wait.after > c->state->seq)
         return problem(c, PROBLEM_MALFORMED, "query parameter \"after\" is beyond the clinic's newest sequence number");
     memcpy(wait.clinic, c->clinic, ID_SIZE);
     memcpy(wait.device, c->device, ID_SIZE);

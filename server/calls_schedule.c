@@ -137,8 +137,7 @@ bool relay_deliver_due(relay *r, int64_t now_ms) {
     if (!any || !relay_batch_begin(r, now_ms))
         return false;
     /* What is due is asked again once the clinic is ours: another relay may have delivered it, a device withdrawn it. */
-    db_lock(r->db, SPAN(c.clinic));
-    bool more = true;
+    bool more = batch_open(&c);
     for (int i = 0; i < DELIVERED_A_TRANSACTION && more; i++) {
         message_input in = {0};
         span data = SPAN_NONE;

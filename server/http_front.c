@@ -485,17 +485,21 @@ static void deliver_due(front *f, int64_t now) {
 
 static void run_batch(front *f) {
     conn *batch[BATCH_MAX];
+    const request *requests[BATCH_MAX];
+    response *responses[BATCH_MAX];
     size_t n = 0;
     int64_t now = clock_now_ms();
     while (f->queue != NULL && n < BATCH_MAX) {
         batch[n] = f->queue;
-        unqueue(f, batch[n++]);
+        unqueue(f, batch[n]);
+        requests[n] = &batch[n]->request;
+        responses[n] = &batch[n]->response;
+        n++;
     }
     bool stored = relay_batch_begin(f->relay, now);
     lws_usec_t commit_us = 0;
     if (stored) {
-        for (size_t i = 0; i < n; i++)
-            relay_handle(f->relay, &batch[i]->request, &batch[i]->response);
+        relay_handle_all(f->relay, requests, responses, n);
         lws_usec_t from = lws_now_usecs();
         stored = relay_batch_end(f->relay);
         commit_us = lws_now_usecs() - from;

@@ -62,6 +62,12 @@
 #define BATCH_MAX 256                   /* requests in one transaction */
 #define BATCH_TURNS_MAX 4               /* event-loop turns in which a batch is gathered */
 
+/* ---- remembered from one batch to the next (directory.h): 8 MiB for devices, 9 MiB for groups */
+#define CLINICS_REMEMBERED 8192
+#define DEVICES_REMEMBERED 65536
+#define GROUPS_REMEMBERED 8192
+#define GROUP_REMEMBERED_MAX 64 /* members; a larger group's fan-out costs more than asking for it */
+
 /* ---- rates, a minute */
 #define RATE_DEVICE 1200
 #define RATE_ADDRESS 2400

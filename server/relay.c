@@ -199,30 +199,13 @@ bool chain_verify(call *c, const certificate_chain *chain) {
 
 /* ---- who asks */
 
-static bool find_clinic(call *c) {
-    db_lock(c->db, SPAN(c->clinic));
-    db_rows r = DB_QUERY(c->db,
-                         "SELECT c.root_key, h.number, h.hash, h.signed_number, h.signed_at FROM clinics c "
-                         "LEFT JOIN audit_heads h ON h.clinic = c.clinic WHERE c.clinic = $1",
-                         db_id(c->clinic));
-    bool found = db_next(&r);
-    if (found) {
-        bool any = !db_is_null(&r, 1);
-        memcpy(c->root_key, db_bytes(&r, 0).p, sizeof c->root_key);
-        audit_head_seen(c, any ? db_integer(&r, 1) : 0, any ? db_bytes(&r, 2) : SPAN_NONE, any ? db_integer(&r, 3) : 0,
-                        any ? db_integer(&r, 4) : 0);
-    }
-    db_end(&r);
-    return found;
-}
-
 static bool find_clinic_of(call *c, const uint8_t name[ID_SIZE]) {
     db_rows r = DB_QUERY(c->db, "SELECT clinic FROM directory WHERE name = $1", db_id(name));
     bool found = db_next(&r);
     if (found)
         memcpy(c->clinic, db_bytes(&r, 0).p, ID_SIZE);
     db_end(&r);
-    return found && find_clinic(c);
+    return found;
 }
 
 /* What is known of the asking device but may be used only once the signature was verified. */
@@ -231,19 +214,48 @@ typedef struct device_facts {
     int64_t not_after;
 } device_facts;
 
+static void use_device(call *c, const known_device *known, device_facts *facts) {
+    memcpy(c->key, known->key, sizeof c->key);
+    c->rights = known->rights;
+    *facts = (device_facts){.revoked = known->revoked, .not_after = known->not_after};
+}
+
+/* In the call's clinic, which must be open. */
 static bool find_device(call *c, device_facts *facts) {
+    known_device *known = directory_device(c->relay->directory, c->device);
+    if (known != NULL && known->generation == c->state->generation && memcmp(known->clinic, c->clinic, ID_SIZE) == 0) {
+        use_device(c, known, facts);
+        return true;
+    }
     db_rows r =
         DB_QUERY(c->db, "SELECT public_key, rights, revoked, not_after FROM devices WHERE clinic = $1 AND device = $2",
                  db_id(c->clinic), db_id(c->device));
     bool found = db_next(&r);
     if (found) {
-        memcpy(c->key, db_bytes(&r, 0).p, sizeof c->key);
-        c->rights = (uint32_t)db_integer(&r, 1);
-        facts->revoked = db_integer(&r, 2) != 0;
-        facts->not_after = db_integer(&r, 3);
+        known = directory_add_device(c->relay->directory, c->device);
+        memcpy(known->clinic, c->clinic, ID_SIZE);
+        memcpy(known->key, db_bytes(&r, 0).p, sizeof known->key);
+        known->generation = c->state->generation;
+        known->rights = (uint32_t)db_integer(&r, 1);
+        known->revoked = db_integer(&r, 2) != 0;
+        known->not_after = db_integer(&r, 3);
+        use_device(c, known, facts);
     }
     db_end(&r);
     return found;
+}
+
+/* The clinic in which a device, or an invite, is: as the directory says, or the database. */
+static bool find_clinic_of_device(call *c, bool *remembered) {
+    const known_device *known = directory_device(c->relay->directory, c->device);
+    *remembered = known != NULL;
+    if (known != NULL)
+        memcpy(c->clinic, known->clinic, ID_SIZE);
+    else if (find_clinic_of(c, c->device))
+        memcpy(directory_add_device(c->relay->directory, c->device)->clinic, c->clinic, ID_SIZE);
+    else
+        return false;
+    return true;
 }
 
 static bool find_invite(call *c) {
@@ -257,19 +269,19 @@ static bool find_invite(call *c) {
 }
 
 /* Each finds the key for keyid, or writes a problem and returns false. */
-static bool who_clinic(call *c, const signed_head *head) {
+static bool who_clinic(call *c) {
     json_fixed(&c->json, "root_key", c->root_key, sizeof c->root_key);
     if (json_faulty(c))
         return false;
     clinic_id_of(c->root_key, c->clinic);
     memcpy(c->key, c->root_key, sizeof c->key);
-    if (memcmp(c->clinic, head->keyid, ID_SIZE) == 0)
+    if (memcmp(c->clinic, c->head.keyid, ID_SIZE) == 0)
         return true;
     problem(c, PROBLEM_BAD_SIGNATURE, "keyid is not the name of member \"root_key\"");
     return false;
 }
 
-static bool who_enrols(call *c, const signed_head *head) {
+static bool who_enrols(call *c) {
     c->chain_bytes = json_bytes(&c->json, "chain", CHAIN_BYTES_MAX);
     if (json_faulty(c) || !chain_read(c, c->chain_bytes, &c->chain))
         return false;
@@ -277,11 +289,11 @@ static bool who_enrols(call *c, const signed_head *head) {
     memcpy(c->clinic, c->chain.p[0].clinic_id, ID_SIZE);
     memcpy(c->key, holder->subject_key, sizeof c->key);
     device_id_of(c->key, c->device);
-    if (memcmp(c->device, head->keyid, ID_SIZE) != 0) {
+    if (memcmp(c->device, c->head.keyid, ID_SIZE) != 0) {
         problem(c, PROBLEM_BAD_SIGNATURE, "keyid is not the name of the device at the end of member \"chain\"");
         return false;
     }
-    if (!find_clinic(c)) {
+    if (!batch_open(c)) {
         if (!db_failed(c->db))
             problem(c, PROBLEM_BAD_CERTIFICATE, "the chain's clinic is not known here");
         return false;
@@ -290,9 +302,10 @@ static bool who_enrols(call *c, const signed_head *head) {
     return chain_verify(c, &c->chain);
 }
 
-static bool who_device(call *c, const signed_head *head, device_facts *facts, bool or_invite) {
-    memcpy(c->device, head->keyid, ID_SIZE);
-    if (find_clinic_of(c, c->device)) {
+static bool who_device(call *c, device_facts *facts, bool or_invite) {
+    bool remembered;
+    memcpy(c->device, c->head.keyid, ID_SIZE);
+    if (find_clinic_of_device(c, &remembered) && batch_open(c)) {
         if (find_device(c, facts))
             return true;
         if (or_invite && find_invite(c)) {
@@ -300,36 +313,30 @@ static bool who_device(call *c, const signed_head *head, device_facts *facts, bo
             return true;
         }
     }
+    if (remembered && !db_failed(c->db)) { /* of a database that was set back: ask it */
+        directory_forget_device(c->relay->directory, c->device);
+        return who_device(c, facts, or_invite);
+    }
     if (!db_failed(c->db))
         problem(c, PROBLEM_UNKNOWN_DEVICE, "keyid names no device that is enrolled here");
     return false;
 }
 
-static bool who_invite(call *c, const signed_head *head) {
+static bool who_invite(call *c) {
     uint8_t id[ID_SIZE];
     if (!path_id(c, id, sizeof id))
         return false;
-    memcpy(c->device, head->keyid, ID_SIZE);
+    memcpy(c->device, c->head.keyid, ID_SIZE);
     c->is_invite = true;
     if (memcmp(id, c->device, ID_SIZE) != 0) {
         problem(c, PROBLEM_FORBIDDEN, "an invitation is read with its own key: keyid must be the id in the path");
         return false;
     }
-    if (find_clinic_of(c, c->device) && find_invite(c))
+    if (find_clinic_of(c, c->device) && batch_open(c) && find_invite(c))
         return true;
     if (!db_failed(c->db))
         problem(c, PROBLEM_NOT_FOUND, "there is no such invitation");
     return false;
-}
-
-/* Stores the nonce; false when it was there. Old minutes of this clinic go at the same time. */
-static bool nonce_is_new(call *c, const signed_head *head) {
-    db_value minute = db_i((int64_t)(head->created / 60));
-    DB_RUN_LATER(c->db, "DELETE FROM nonces WHERE clinic = $1 AND minute < $2", db_id(c->clinic),
-                 db_i((now_s(c) - NONCE_KEEP_S) / 60));
-    return DB_RUN(c->db,
-                  "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                  db_id(c->clinic), minute, db_id(head->keyid), db_b(SPAN(head->nonce))) == 1;
 }
 
 static bool is_slowed(call *c, rate_kind kind, const uint8_t id[16], uint32_t per_minute, const char *detail) {
@@ -340,58 +347,108 @@ static bool is_slowed(call *c, rate_kind kind, const uint8_t id[16], uint32_t pe
     return true;
 }
 
-/* True when the request is by whom it says it is, now and for the first time. Else a problem is written, or the database failed. */
-static bool authenticate(call *c, const route *way) {
-    signed_head head;
-    device_facts facts = {.not_after = INT64_MAX};
+/* The signature's form and its time. False: a problem is written. */
+static bool head_in_form(call *c) {
     const char *fault = NULL;
-    if (signature_head_read(c->rq, &head, &fault) != OK) {
+    if (signature_head_read(c->rq, &c->head, &fault) != OK) {
         problem(c, PROBLEM_UNSIGNED, fault);
         return false;
     }
-    int64_t skew = (int64_t)head.created - now_s(c);
-    if (skew > CLOCK_SKEW_S || skew < -CLOCK_SKEW_S) {
-        problem_more(c, PROBLEM_CLOCK_SKEW, "created is not within 300 s of the relay's clock", "now", c->now_ms);
-        return false;
-    }
+    int64_t skew = (int64_t)c->head.created - now_s(c);
+    if (skew <= CLOCK_SKEW_S && skew >= -CLOCK_SKEW_S)
+        return true;
+    problem_more(c, PROBLEM_CLOCK_SKEW, "created is not within 300 s of the relay's clock", "now", c->now_ms);
+    return false;
+}
+
+static bool is_admitted(call *c, const device_facts *facts) {
+    if (facts->revoked)
+        problem(c, PROBLEM_REVOKED, "this device may not ask for anything any more");
+    else if (facts->not_after < now_s(c))
+        problem(c, PROBLEM_BAD_CERTIFICATE, "the device's certificate has expired");
+    else
+        return true;
+    return false;
+}
+
+/* True when the request is by whom it says it is, now. Else a problem is written, or the database failed. */
+static bool identify(call *c) {
+    device_facts facts = {.not_after = INT64_MAX};
+    const char *fault = NULL;
     bool known = false;
-    switch (way->who) {
+    switch (c->way->who) {
     case WHO_ANYBODY: return true;
-    case WHO_CLINIC: known = who_clinic(c, &head); break;
-    case WHO_ENROLS: known = who_enrols(c, &head); break;
-    case WHO_DEVICE: known = who_device(c, &head, &facts, false); break;
-    case WHO_DEVICE_OR_INVITE: known = who_device(c, &head, &facts, true); break;
-    case WHO_INVITE: known = who_invite(c, &head); break;
+    case WHO_CLINIC: known = who_clinic(c); break;
+    case WHO_ENROLS: known = who_enrols(c); break;
+    case WHO_DEVICE: known = who_device(c, &facts, false); break;
+    case WHO_DEVICE_OR_INVITE: known = who_device(c, &facts, true); break;
+    case WHO_INVITE: known = who_invite(c); break;
     }
     if (!known)
         return false;
-    if (signature_head_verify(c->rq, &head, c->key, c->arena, &fault) != OK) {
+    if (signature_head_verify(c->rq, &c->head, c->key, c->arena, &fault) != OK) {
         problem(c, PROBLEM_BAD_SIGNATURE, fault);
         return false;
     }
     /* From here on a refusal is in the audit log; the rate bounds how much a device can write to it. */
-    if (is_slowed(c, RATE_OF_DEVICE, head.keyid, c->relay->options.rate_device, "too many requests of this device"))
+    if (is_slowed(c, RATE_OF_DEVICE, c->head.keyid, c->relay->options.rate_device, "too many requests of this device"))
         return false;
     c->authenticated = true;
-    if (facts.revoked) {
-        problem(c, PROBLEM_REVOKED, "this device may not ask for anything any more");
+    if (!is_admitted(c, &facts))
         return false;
-    }
-    if (facts.not_after < now_s(c)) {
-        problem(c, PROBLEM_BAD_CERTIFICATE, "the device's certificate has expired");
-        return false;
-    }
-    if (way->who == WHO_CLINIC && !c->relay->options.clinics_open && !find_clinic(c)) {
+    if (c->way->who == WHO_CLINIC && !c->relay->options.clinics_open && !batch_open(c)) {
         if (!db_failed(c->db))
             problem(c, PROBLEM_FORBIDDEN, "this relay is closed to new clinics");
         return false;
     }
-    if (!nonce_is_new(c, &head)) {
-        if (!db_failed(c->db))
-            problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
-        return false;
-    }
     return true;
+}
+
+/* Stores the nonces of calls that were identified; those that were there before stay NONCE_ASKED. */
+static void ask_nonces(relay *r, call *const *calls, size_t n) {
+    static db_many NONCES = {.head = "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ",
+                             .tail = " ON CONFLICT DO NOTHING RETURNING keyid, nonce",
+                             .columns = 4};
+    db_value values[BATCH_MAX][4];
+    for (size_t i = 0; i < n; i++) {
+        const call *c = calls[i];
+        const db_value row[] = {db_id(c->clinic), db_i((int64_t)(c->head.created / 60)), db_id(c->head.keyid),
+                                db_b(SPAN(c->head.nonce))};
+        memcpy(values[i], row, sizeof row);
+        calls[i]->nonce = NONCE_ASKED;
+    }
+    db_many_rows rows = db_many_query(r->db, &NONCES, values[0], n);
+    size_t at = 0;
+    for (db_rows *row; (row = db_many_next(&rows)) != NULL;) {
+        /* They come in the order in which they were given, so the next is the first that is looked at. */
+        for (size_t tries = 0; tries < n; tries++, at = at + 1 < n ? at + 1 : 0) {
+            call *c = calls[at];
+            if (c->nonce == NONCE_ASKED && span_equal(db_bytes(row, 1), SPAN(c->head.nonce)) &&
+                span_equal(db_bytes(row, 0), SPAN(c->head.keyid))) {
+                c->nonce = NONCE_NEW;
+                break;
+            }
+        }
+    }
+}
+
+/* The same, and for the first time. A call whose nonce was asked for with those of its batch was identified then; another of the
+ * batch may have changed what its device may do. */
+static bool authenticate(call *c) {
+    if (c->nonce != NONCE_NOT_ASKED) {
+        device_facts facts = {.not_after = INT64_MAX};
+        if ((!c->is_invite && !find_device(c, &facts)) || !is_admitted(c, &facts))
+            return false;
+    } else {
+        if (!identify(c))
+            return false;
+        ask_nonces(c->relay, &c, 1);
+    }
+    if (c->nonce == NONCE_NEW)
+        return true;
+    if (!db_failed(c->db))
+        problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
+    return false;
 }
 
 /* ---- one request */
@@ -479,12 +536,13 @@ static bool is_in_form(call *c, const route *way) {
     return true;
 }
 
-static void run_call(call *c, const route *way) {
+static void run_call(call *c) {
+    const route *way = c->way;
     size_t wakes = c->relay->wakes.n;
     bool early_json = way->who == WHO_CLINIC || way->who == WHO_ENROLS;
     if (early_json)
         json_open(&c->json, c->rq->body, c->arena);
-    if (way->who != WHO_ANYBODY && !authenticate(c, way)) {
+    if (way->who != WHO_ANYBODY && !authenticate(c)) {
         if (db_failed(c->db))
             relay_unavailable(c->rs);
         return;
@@ -493,7 +551,7 @@ static void run_call(call *c, const route *way) {
         json_open(&c->json, c->rq->body, c->arena);
     if (json_faulty(c))
         return;
-    audit_head *head = audit_head_find(c), before = head != NULL ? *head : (audit_head){0};
+    batch_clinic before = c->state != NULL ? *c->state : (batch_clinic){0};
     db_savepoint(c->db);
     (void)way->run(c);
     bool done = c->rs->status != 0 && (c->rs->status < 400 || c->keep_changes);
@@ -503,43 +561,102 @@ static void run_call(call *c, const route *way) {
             return;
     }
     c->relay->wakes.n = wakes;
-    if (head != NULL)
-        *head = before;
+    if (c->state != NULL)
+        *c->state = before;
     if (db_failed(c->db) || c->over_wakes)
         relay_unavailable(c->rs);
     db_rollback_to(c->db);
 }
 
 /* A 503 changed nothing and is asked again: it is no access. */
-static void write_audit(call *c, const route *way) {
-    if (c->rs->status == 0 || c->rs->status == 503 || db_failed(c->db))
+static void write_audit(call *c) {
+    if (!c->authenticated || c->audited || c->way->audit == AUDIT_NOTHING || (c->not_audited && c->rs->status < 400) ||
+        c->rs->status == 0 || c->rs->status == 503 || db_failed(c->db))
         return;
-    if (way->who == WHO_CLINIC && c->rs->status < 400 && !find_clinic(c))
+    if (c->way->who == WHO_CLINIC && c->rs->status < 400 && !batch_open(c))
         return;
-    audit_note(c, way->audit);
+    audit_note(c, c->way->audit);
 }
 
-void relay_handle(relay *r, const request *rq, response *rs) {
-    call c = {.relay = r, .db = r->db, .arena = &r->scratch, .rq = rq, .rs = rs, .now_ms = r->now_ms};
-    *rs = (response){0};
-    arena_reset(&r->scratch);
+static void begin_call(relay *r, const request *rq, response *rs, call *c) {
     span ids[2];
-    const route *way = find_route(rq, ids);
-    c.id = ids[0];
-    c.second_id = ids[1];
-    if (is_in_form(&c, way)) {
-        if (db_failed(r->db)) /* an earlier request of the batch lost the transaction */
-            relay_unavailable(rs);
-        else
-            run_call(&c, way);
-        if (c.authenticated && way->audit != AUDIT_NOTHING && !(c.not_audited && rs->status < 400))
-            write_audit(&c, way);
-    }
-    json_close(&c.json);
-    text_free(&c.out);
-    if (rs->status == 0)
-        relay_unavailable(rs);
+    *c = (call){.relay = r, .db = r->db, .arena = &r->scratch, .rq = rq, .rs = rs, .now_ms = r->now_ms};
+    *rs = (response){0};
+    c->way = find_route(rq, ids);
+    c->id = ids[0];
+    c->second_id = ids[1];
+    c->done = !is_in_form(c, c->way) || (c->way->who != WHO_ANYBODY && !head_in_form(c));
 }
+
+/* ---- a batch's requests together: as far as they are of devices, whose clinics are found before anything is locked. */
+
+static bool by_device(const call *c) {
+    return !c->done && (c->way->who == WHO_DEVICE || c->way->who == WHO_DEVICE_OR_INVITE);
+}
+
+static void open_clinics(relay *r, call *calls, size_t n) {
+    uint8_t clinics[BATCH_MAX][ID_SIZE];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        call *c = &calls[i];
+        bool remembered;
+        if (!by_device(c))
+            continue;
+        memcpy(c->device, c->head.keyid, ID_SIZE);
+        if (find_clinic_of_device(c, &remembered))
+            memcpy(clinics[count++], c->clinic, ID_SIZE);
+    }
+    batch_open_all(r, clinics, count);
+}
+
+/* Those that are identified, in their order; the others are done. */
+static void identify_all(relay *r, call *calls, size_t n) {
+    call *list[BATCH_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < n && !db_failed(r->db); i++) {
+        call *c = &calls[i];
+        if (by_device(c) && identify(c))
+            list[count++] = c;
+        else if (by_device(c) && !db_failed(r->db))
+            c->done = true;
+    }
+    ask_nonces(r, list, count);
+}
+
+static void take_messages(relay *r, call *calls, size_t n) {
+    call *list[BATCH_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!calls[i].done && calls[i].way->run == call_message && calls[i].nonce == NONCE_NEW)
+            list[count++] = &calls[i];
+    if (count > 0)
+        messages_take(r, list, count);
+}
+
+void relay_handle_all(relay *r, const request *const *requests, response *const *responses, size_t n) {
+    call *calls = r->calls;
+    arena_reset(&r->scratch);
+    for (size_t i = 0; i < n; i++)
+        begin_call(r, requests[i], responses[i], &calls[i]);
+    open_clinics(r, calls, n);
+    identify_all(r, calls, n);
+    take_messages(r, calls, n);
+    for (size_t i = 0; i < n; i++) {
+        call *c = &calls[i];
+        arena_reset(&r->scratch);
+        if (!c->done && db_failed(r->db)) /* an earlier request of the batch lost the transaction */
+            relay_unavailable(c->rs);
+        else if (!c->done)
+            run_call(c);
+        write_audit(c);
+        json_close(&c->json);
+        text_free(&c->out);
+        if (c->rs->status == 0)
+            relay_unavailable(c->rs);
+    }
+}
+
+void relay_handle(relay *r, const request *rq, response *rs) { relay_handle_all(r, &rq, &rs, 1); }
 
 /* ---- batches */
 
@@ -552,9 +669,16 @@ err relay_open(db *d, const relay_options *options, relay **out) {
     randombytes_buf(&seed, sizeof seed);
     r->db = d;
     r->options = *options;
+    r->calls = calloc(BATCH_MAX, sizeof *r->calls);
+    if (r->calls == NULL) {
+        relay_close(r);
+        return ERR_NO_MEMORY;
+    }
     err e = arena_init(&r->scratch, SCRATCH_SIZE);
     if (e == OK)
         e = rate_open(RATE_SLOTS, seed, &r->rates);
+    if (e == OK)
+        e = directory_open(seed, &r->directory);
     if (e == OK)
         e = audit_key_open(d, &r->audit_key);
     if (e != OK) {
@@ -571,17 +695,19 @@ void relay_close(relay *r) {
     if (r->scratch.base != NULL)
         arena_free(&r->scratch);
     rate_close(r->rates);
+    directory_close(r->directory);
     wipe(&r->audit_key, sizeof r->audit_key);
     free(r->wakes.p);
     free(r->push_words[0].p);
     free(r->push_words[1].p);
+    free(r->calls);
     free(r);
 }
 
 bool relay_batch_begin(relay *r, int64_t now_ms) {
     r->now_ms = now_ms;
     r->wakes.n = 0;
-    r->audit_heads_count = 0;
+    r->clinics_count = 0;
     return db_begin(r->db) == OK;
 }
 
@@ -622,11 +748,12 @@ bool relay_hear(relay *r) {
 }
 
 bool relay_batch_end(relay *r) {
-    audit_write_heads(r);
+    batch_write(r);
     tell_others(r);
     if (db_commit(r->db) == OK)
         return true;
     r->wakes.n = 0;
+    directory_forget_all(r->directory);
     return false;
 }
 

@@ -1,7 +1,7 @@
 /* relay.h: the relay's logic. Pure: a request in, a response and wake-ups out, over a database. No sockets, no files,
  * no clock: the caller says what time it is. Requests are handled in batches, each batch one transaction:
  *
- *     relay_batch_begin(r, now);  relay_handle(r, &request, &response) …;  relay_batch_end(r)
+ *     relay_batch_begin(r, now);  relay_handle_all(r, requests, responses, n) …;  relay_batch_end(r)
  *
  * Nothing may be answered before relay_batch_end returned true. When it returns false, nothing of the batch was stored, and every
  * response of it must be replaced by relay_unavailable. */
@@ -32,7 +32,9 @@ void relay_close(relay *r);
 
 /* False when the database can't begin: answer relay_unavailable. */
 MUST_USE bool relay_batch_begin(relay *r, int64_t now_ms);
-/* Always fills the response. */
+/* Requests that are under way at the same time, at most BATCH_MAX: none of them was asked after another was answered, so they are
+ * handled in whatever order is cheap. Always fills the responses. */
+void relay_handle_all(relay *r, const request *const *requests, response *const *responses, size_t n);
 void relay_handle(relay *r, const request *rq, response *rs);
 MUST_USE bool relay_batch_end(relay *r);
 void relay_unavailable(response *rs);

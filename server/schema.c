@@ -94,6 +94,8 @@ const schema_step SCHEMA[] = {
     {3, true,
      "CREATE TABLE audit_events (clinic BYTEA NOT NULL, device BYTEA NOT NULL, id BYTEA NOT NULL, digest BYTEA NOT "
      "NULL, number BIGINT NOT NULL, PRIMARY KEY (clinic, device, id))"},
+    /* A random number that is another one whenever a device's rights or a group's members have changed: relays remember those. */
+    {3, true, "CREATE TABLE clinic_marks (clinic BYTEA NOT NULL, mark BIGINT NOT NULL, PRIMARY KEY (clinic))"},
     /* One row, of all relays on this database. */
     {3, false, "CREATE TABLE audit_key (number BIGINT NOT NULL, seed BYTEA NOT NULL, PRIMARY KEY (number))"},
     /* How many days events wait for a device, of clinics that have a period of their own. */
@@ -131,5 +133,6 @@ const char *const SCHEMA_TABLES[][2] = {
     {"audit_events", "SELECT * FROM audit_events ORDER BY clinic, device, id"},
     {"retention", "SELECT * FROM retention ORDER BY clinic"},
     {"push_subscriptions", "SELECT * FROM push_subscriptions ORDER BY clinic, device"},
+    {"clinic_marks", "SELECT * FROM clinic_marks ORDER BY clinic"},
     {NULL, NULL},
 };
