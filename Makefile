@@ -82,6 +82,11 @@ $(STAMPS)/test-packages: emscripten/setup | $(STAMPS)/packages
 	@emscripten/setup build test
 	@touch $@
 
+$(STAMPS)/peer-packages: emscripten/setup | $(STAMPS)/test-packages
+	@mkdir -p $(@D)
+	@emscripten/setup build test peers
+	@touch $@
+
 $(STAMPS)/npm: package-lock.json package.json .npmrc | $(STAMPS)/packages
 	@echo "npm: installing the packages of package-lock.json into node_modules"
 	@npm ci --loglevel=error
@@ -384,6 +389,11 @@ build/tests/bench.wasm: $(patsubst %,build/wasm/tests/bench/%.o,bench groups par
 	@mkdir -p $(@D)
 	$(call link_wasm,$(SOTTO_EXPORTS) $(addprefix bench_,start count name limit most prepare run first_key first_key_stored) \
 	  $(addprefix groups_,begin end run act in out out_size figure))
+# What `make bench-relay` makes its load with. It knows no more of the core than the relay does.
+build/tests/relay_load: $(patsubst %,build/native/tests/bench/%.o,relay_load load load_relay load_peers load_limits) \
+  $(patsubst %.c,build/native/%.o,$(filter core/%,$(RELAY_SRC))) build/native/librelaythird.a
+	@mkdir -p $(@D)
+	$(call run,LINK) $(NATIVE_CC) -o $@ $^ -lpq -lm
 -include $(wildcard build/native/tests/bench/*.d build/wasm/tests/bench/*.d)
 
 # Declarations and reference page of the commands, from the module's own manifest.
@@ -406,10 +416,10 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres kills e2e lint format fuzz bench conformance dist clean
+.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres kills e2e lint format fuzz bench bench-relay conformance dist clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 	@echo "Options: PORT=$(PORT) HOST=$(HOST) DATA=$(DATA) VECTORS=$(VECTORS) SECONDS=$(SECONDS) JOBS=$(JOBS) V=1"
 
 run: build/sotto-relay build/web/.built ## build, start a relay with a demo clinic, print its links (PORT= HOST= DATA=)
@@ -477,6 +487,9 @@ fuzz: $(FUZZ_BIN) ## each fuzzer for SECONDS= of time
 
 bench: $(NODE_NEEDS) $(E2E_NEEDS) build/tests/bench build/tests/groups build/tests/bench.wasm ## measure; writes build/bench.json
 	@node tests/bench/bench.mjs
+
+bench-relay: $(STAMPS)/npm $(STAMPS)/peer-packages build/sotto-relay build/tests/relay_load ## the relay under load beside NATS, Mosquitto and bare inserts; writes build/bench-relay.json (LONG=1)
+	@LONG=$(LONG) node tests/bench/relay-load.mjs
 
 conformance: $(STAMPS)/npm ## test any server that claims to speak the protocol (URL=, CLINIC_KEY=file)
 	@[ -n "$(URL)" ] || { echo "say which server: make conformance URL=https://…" >&2; exit 2; }

@@ -1,0 +1,355 @@
+// relay-load.mjs: `make bench-relay`. The relay under load beside NATS JetStream, Mosquitto and bare inserts, in the same run, on the same
+// work: one message of 1 KB is stored for one reader, who reads and acknowledges. All take turns, round by round, so that each
+// stands beside the others under the same load of the machine; medians are shown. Prints tables and writes build/bench-relay.json. A
+// benchmark asserts nothing; that every accepted message arrived is checked, for else it would not have been that work.
+// LONG=1: up to 10^7 stored messages (7 GB on the disk) instead of 10^6. ONLY=part,… of send, growth, relays, waiting, overload.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Postgres, absent } from '../node/support/postgres.mjs';
+import { freePort } from '../node/support/relay.mjs';
+import { RelayProcess } from '../node/support/relay-client.mjs';
+import { startMosquitto, startNats } from './relay-peers.mjs';
+import { SEEDED_SIZE, seed } from './relay-seed.mjs';
+import { ROOT, median, output } from './support.mjs';
+
+const LOAD = join(ROOT, 'build/tests/relay_load');
+const ROUNDS = 3;
+const SECONDS = 1.5; // of one measurement
+const SIZE = 1024;
+const SENDERS = [1, 32, 256];
+const MOST = 40_000; // messages signed ahead: 70 MB
+const WAITERS = 10_000;
+const LONG = process.env.LONG === '1';
+const ONLY = process.env.ONLY?.split(',');
+const FOLDER = mkdtempSync(join(tmpdir(), 'sotto-bench-relay-'));
+
+/** @typedef {{ rate: number, p50: number, p99: number, max: number, cpu_us: number, accepted: number, refused: number, batch: number }} Measured */
+/** @typedef {{ name: string, protocol: string, ports: number[], pids: () => number[], devices?: string, metrics?: number, readers?: number }} Server */
+
+/** @type {Record<string, any>} */
+const raw = {};
+/** @type {(() => unknown)[]} */
+const ends = [];
+
+/** @param {string} command @param {Record<string, string | number>} options @returns {string[]} */
+const args = (command, options) => [command, ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])];
+/** @param {string} command @param {Record<string, string | number>} options @returns {Promise<any>} */
+const load = async (command, options) => JSON.parse(await output(LOAD, args(command, options)));
+
+/** Numbers of a relay's metrics, by name. @param {number} port @returns {Promise<Record<string, number>>} */
+async function metrics(port) {
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  return Object.fromEntries([...text.matchAll(/^(\w+) ([\d.]+)$/gm)].map(([, name, value]) => [name, Number(value)]));
+}
+
+/** @param {number} pid */
+const memory = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+
+// ---- servers
+
+/** @param {string[]} database @returns {Promise<RelayProcess & { metrics: number }>} */
+async function relay(database) {
+  const port = await freePort();
+  const process = Object.assign(new RelayProcess(), { metrics: port });
+  process.folder = mkdtempSync(join(FOLDER, 'relay-'));
+  process.database = database.length > 0 ? database : ['--data', process.folder];
+  process.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'connections-address': 0, metrics: port };
+  await process.launch(0, ['prlimit', '--nofile=20000:20000']);
+  ends.push(() => process.child.kill('SIGKILL'));
+  return process;
+}
+
+/** @param {string} name @param {any[]} relays @param {() => number[]} more @param {{ clinics?: number, senders?: number, waiters?: number }} what @returns {Promise<Server>} */
+async function setUp(name, relays, more, { clinics = 1, senders = 256, waiters = 0 } = {}) {
+  const devices = join(FOLDER, `${name.replace(/\W+/g, '-')}.devices`);
+  await load('setup', { port: relays[0].port, devices, clinics, senders, waiters });
+  return { name, protocol: 'relay', ports: relays.map((r) => r.port), pids: () => [...relays.map((r) => r.child.pid), ...more()], devices, metrics: relays[0].metrics, readers: clinics };
+}
+
+/** The server's own process and those it has made. @param {Postgres} postgres */
+function postgresPids(postgres) {
+  const { stdout } = spawnSync('pgrep', ['-P', String(postmaster(postgres))], { encoding: 'utf8' });
+  return [postmaster(postgres), ...stdout.trim().split('\n').map(Number)];
+}
+/** @param {Postgres} postgres */
+const postmaster = (postgres) => Number(readFileSync(join(postgres.data, 'postmaster.pid'), 'utf8').split('\n')[0]);
+
+// ---- one measurement
+
+/** @param {Server} server @param {number} senders @param {number} count @param {number} seconds @returns {Promise<Measured>} */
+async function send(server, senders, count, seconds) {
+  const before = server.metrics === undefined ? {} : await metrics(server.metrics);
+  const r = await load('send', {
+    protocol: server.protocol,
+    port: server.ports.join(','),
+    senders,
+    count: Math.max(senders, Math.min(MOST, Math.ceil(count))),
+    seconds,
+    size: SIZE,
+    pids: server.pids().join(','),
+    readers: server.readers ?? 1,
+    ...(server.devices === undefined ? {} : { devices: server.devices }),
+  });
+  const after = server.metrics === undefined ? {} : await metrics(server.metrics);
+  const [phase] = r.phases;
+  if (!r.all_read) throw new Error(`${server.name}: of ${phase.accepted} accepted messages ${r.read} were read`);
+  const batches = (after.sotto_batch_requests_count ?? 0) - (before.sotto_batch_requests_count ?? 0);
+  return {
+    rate: phase.accepted / r.wall_s,
+    p50: phase.p50_ms,
+    p99: phase.p99_ms,
+    max: phase.max_ms,
+    cpu_us: (r.servers_cpu_s * 1e6) / phase.accepted,
+    accepted: phase.accepted,
+    refused: phase.refused,
+    batch: batches > 0 ? phase.accepted / batches : 0, // messages of a transaction; the reader's requests are in it too
+  };
+}
+
+/** How many messages a measurement needs: by a short one. @param {Server} server @param {number} senders */
+const calibrate = async (server, senders) => (await send(server, senders, MOST / 8, 0.3)).rate * SECONDS * 1.5;
+
+/** Medians of each figure. @param {Measured[]} rounds @returns {Measured} */
+const medians = (rounds) => /** @type {any} */ (Object.fromEntries(Object.keys(rounds[0] ?? {}).map((key) => [key, median(rounds.map((r) => /** @type {any} */ (r)[key]))])));
+
+/** Rounds of all, in turn. @param {Server[]} servers @param {number} senders @param {(server: Server, measured: Measured) => Promise<void>} [beside] */
+async function takeTurns(servers, senders, beside) {
+  /** @type {Map<string, Measured[]>} */
+  const rounds = new Map(servers.map((s) => [s.name, []]));
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const s of servers) counts.set(s.name, await calibrate(s, senders));
+  for (let i = 0; i < ROUNDS; i++) {
+    for (const s of i % 2 === 0 ? servers : [...servers].reverse()) {
+      const measured = await send(s, senders, counts.get(s.name) ?? 0, SECONDS);
+      rounds.get(s.name)?.push(measured);
+      await beside?.(s, measured);
+    }
+  }
+  return rounds;
+}
+
+// ---- tables
+
+const figure = (/** @type {number} */ v) => (v >= 100 ? Math.round(v).toLocaleString('en-US') : v >= 10 ? v.toFixed(1) : v.toFixed(2));
+/** @param {string[][]} rows the first is the head */
+function table(rows) {
+  const widths = (rows[0] ?? []).map((_, k) => Math.max(...rows.map((r) => [...(r[k] ?? '')].length)));
+  const lines = rows.map((r) => r.map((cell, k) => (k === 0 ? cell.padEnd(widths[k] ?? 0) : cell.padStart(widths[k] ?? 0))).join('  ').trimEnd());
+  console.log([lines[0], '-'.repeat(Math.max(...lines.map((l) => l.length))), ...lines.slice(1), ''].join('\n'));
+}
+/** @param {string} text */
+const heading = (text) => console.log(`## ${text}\n`);
+
+// ---- the parts
+
+const OURS = 'relay, SQLite', OURS_PG = 'relay, PostgreSQL', NATS = 'NATS JetStream, each write synchronous', NATS_DEFAULT = 'NATS JetStream, default';
+const MQTT = 'Mosquitto QoS 1, saved on each change', MQTT_DEFAULT = 'Mosquitto QoS 1, default';
+const GUARANTEE = {
+  [OURS]: 'on disk when answered',
+  [OURS_PG]: 'on disk when answered',
+  [NATS]: 'on disk when answered',
+  [NATS_DEFAULT]: 'to the kernel when answered; flushed every 2 min',
+  [MQTT]: 'in memory when answered; snapshot flushed right after',
+  [MQTT_DEFAULT]: 'in memory when answered; snapshot every 30 min',
+  limit: 'on disk, nothing else done',
+};
+
+async function sending() {
+  const postgres = absent() === undefined ? await Postgres.start() : undefined;
+  const sqlite = await relay([]);
+  const servers = [await setUp(OURS, [sqlite], () => [])];
+  let database = '';
+  if (postgres !== undefined) {
+    ends.push(() => postgres.stop());
+    database = postgres.database();
+    servers.push(await setUp(OURS_PG, [await relay(['--db', database])], () => postgresPids(postgres)));
+  }
+  for (const [name, starter] of /** @type {[string, () => Promise<any>][]} */ ([
+    [NATS, () => startNats(true)],
+    [NATS_DEFAULT, () => startNats(false)],
+    [MQTT, () => startMosquitto(true)],
+    [MQTT_DEFAULT, () => startMosquitto(false)],
+  ])) {
+    try {
+      const peer = await starter();
+      ends.push(() => peer.stop());
+      servers.push({ name, protocol: peer.protocol, ports: [peer.port], pids: () => peer.pids() });
+    } catch (error) {
+      console.log(`without ${name}: ${error instanceof Error ? error.message : error}\n`);
+    }
+  }
+  const verify = median((await Promise.all([1, 2, 3].map(() => load('limit', { verify: 1 })))).map((r) => r.rate));
+  raw.send = { verify };
+  const limits = new Map([
+    [OURS, `sqlite:${join(FOLDER, 'limit.db')}`],
+    [OURS_PG, postgres === undefined ? '' : postgres.database()],
+  ]);
+  /** @type {Map<string, { measured: Measured, ratio: number, limit: number }>[]} */
+  const columns = [];
+  for (const senders of SENDERS) {
+    /** @type {Map<string, number[]>} */
+    const bare = new Map([...limits.keys()].map((k) => [k, []]));
+    // The limit of a round comes right after it, with the batches that the relay had in it.
+    const rounds = await takeTurns(servers, senders, async (server, measured) => {
+      const to = limits.get(server.name);
+      if (to === undefined) return;
+      const batch = Math.max(1, Math.round(measured.batch));
+      const guess = await load('limit', { database: to, count: batch * 20, batch, size: SIZE });
+      bare.get(server.name)?.push((await load('limit', { database: to, count: Math.ceil(guess.rate / 2 / batch) * batch, batch, size: SIZE })).rate);
+    });
+    columns.push(
+      new Map(
+        [...rounds].map(([name, list]) => {
+          const limit = bare.get(name) ?? [];
+          return [name, { measured: medians(list), limit: limit.length > 0 ? median(limit) : 0, ratio: limit.length > 0 ? median(list.map((m, i) => m.rate / (limit[i] ?? NaN))) : 0 }];
+        }),
+      ),
+    );
+    raw.send[senders] = { rounds: Object.fromEntries(rounds), limits: Object.fromEntries(bare) };
+  }
+  heading(`Accepted messages a second (${SIZE} bytes, one reader); latency p50 / p99 in ms; processor time of the server a message in µs`);
+  const head = ['', ...SENDERS.flatMap((n) => [`${n} sender${n > 1 ? 's' : ''}`, 'p50 / p99', 'µs']), 'an answer means'];
+  /** @param {string} name */
+  const row = (name) => [
+    name,
+    ...columns.flatMap((column) => {
+      const m = column.get(name)?.measured;
+      return m === undefined ? ['-', '-', '-'] : [figure(m.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us)];
+    }),
+    GUARANTEE[/** @type {keyof typeof GUARANTEE} */ (name)] ?? '',
+  ];
+  /** @param {string} name @param {string} what */
+  const limitRow = (name, what) => [what, ...columns.flatMap((c) => [figure(c.get(name)?.limit ?? 0), `batches of ${Math.max(1, Math.round(c.get(name)?.measured.batch ?? 0))}`, '']), GUARANTEE.limit];
+  const ours = servers.filter((s) => s.protocol === 'relay').map((s) => s.name);
+  table([head, ...servers.map((s) => row(s.name)), ...ours.map((name) => limitRow(name, name === OURS ? 'limit: bare SQLite inserts' : 'limit: bare PostgreSQL inserts'))]);
+  heading('Ratios');
+  const ratio = (/** @type {string} */ of, /** @type {string} */ to) => columns.map((c) => figure((c.get(of)?.measured.rate ?? NaN) / (c.get(to)?.measured.rate ?? NaN)));
+  const names = (/** @type {string} */ of) => servers.filter((s) => s.protocol !== 'relay' && s.name !== of).map((s) => s.name);
+  table([
+    ['ours / theirs', ...SENDERS.map((n) => `${n} sender${n > 1 ? 's' : ''}`), 'aim'],
+    ...ours.map((name) => [`${name} / bare inserts`, ...columns.map((c) => figure(c.get(name)?.ratio ?? NaN)), '>= 0.70']),
+    ...ours.flatMap((name) => names(name).map((peer) => [`${name} / ${peer}`, ...ratio(name, peer), peer === NATS ? '> 1, equally durable' : peer === MQTT ? '> 1, theirs less durable' : '(less durable)'])),
+  ]);
+  console.log(`Each request is signed: one core verifies ${figure(verify)} Ed25519 signatures a second, ${figure(1e6 / verify)} µs each.\n`);
+}
+
+async function growth() {
+  const sizes = [1e4, 1e5, 1e6, ...(LONG ? [1e7] : [])];
+  const servers = [];
+  for (const size of sizes) {
+    const r = await relay([]);
+    const server = await setUp(`10^${Math.log10(size)} stored`, [r], () => [], { senders: 32 });
+    await r.kill('SIGTERM');
+    const from = performance.now();
+    seed(join(r.folder, 'relay.db'), size);
+    raw[`seconds to seed ${size}`] = (performance.now() - from) / 1000;
+    await r.launch(r.port, ['prlimit', '--nofile=20000:20000']);
+    servers.push({ server, bytes: statSync(join(r.folder, 'relay.db')).size });
+  }
+  const rounds = await takeTurns(servers.map((s) => s.server), 32);
+  raw.growth = Object.fromEntries(rounds);
+  heading(`Cost of a message as stored messages grow (SQLite, 32 senders; those stored have bodies of ${SEEDED_SIZE} bytes)`);
+  const first = medians(rounds.get(servers[0]?.server.name ?? '') ?? []);
+  table([
+    ['', 'messages/s', 'p50 / p99 ms', 'µs of processor', 'of the first', 'database', 'aim'],
+    ...servers.map(({ server, bytes }) => {
+      const m = medians(rounds.get(server.name) ?? []);
+      return [server.name, figure(m.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us), figure(m.cpu_us / first.cpu_us), `${figure(bytes / 1e6)} MB`, 'flat: 1.0'];
+    }),
+  ]);
+}
+
+async function several() {
+  if (absent() !== undefined) return console.log('without several relays: no PostgreSQL is installed\n');
+  const postgres = await Postgres.start();
+  ends.push(() => postgres.stop());
+  const database = postgres.database(), relays = [];
+  for (let i = 0; i < 3; i++) relays.push(await relay(['--db', database]));
+  const clinics = 12, senders = 96;
+  const servers = [];
+  for (let n = 1; n <= 3; n++) servers.push(await setUp(`${n} relay${n > 1 ? 's' : ''}`, relays.slice(0, n), () => postgresPids(postgres), { clinics, senders }));
+  const rounds = await takeTurns(servers, senders);
+  raw.relays = Object.fromEntries(rounds);
+  heading(`Relays on one PostgreSQL (${senders} senders of ${clinics} clinics, spread over the relays; relays, database and load share the machine's processors)`);
+  const first = medians(rounds.get('1 relay') ?? []);
+  table([
+    ['', 'messages/s', 'of one', 'p50 / p99 ms', 'µs of processor', 'refused'],
+    ...servers.map((s) => {
+      const m = medians(rounds.get(s.name) ?? []);
+      return [s.name, figure(m.rate), figure(m.rate / first.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us), figure(m.refused)];
+    }),
+  ]);
+}
+
+/** @param {any} r @param {Server} server @param {boolean} stream */
+async function waitOnce(r, server, stream) {
+  const pid = Number(r.child.pid), before = memory(pid);
+  const child = spawn(LOAD, args('wait', { port: r.port, devices: String(server.devices), ...(stream ? { stream: 1 } : {}) }), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  await lines.next();
+  const until = Date.now() + 20_000;
+  while (((await metrics(r.metrics)).sotto_waiting ?? 0) < WAITERS && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 100));
+  const waiting = (await metrics(r.metrics)).sotto_waiting ?? 0, during = memory(pid);
+  // The relay's work while so many wait, for others.
+  const busy = await send({ ...server, pids: () => [pid] }, 32, 3000, 1);
+  child.stdin.write('go\n');
+  const { value } = await lines.next();
+  await ended;
+  if (value === undefined) throw new Error('the waiting devices did not all hear of their message');
+  return { ...JSON.parse(value), waiting, before, during, busy };
+}
+
+async function waiting() {
+  const r = await relay([]);
+  const server = await setUp('waiting', [r], () => [], { senders: 32, waiters: WAITERS });
+  /** @type {Record<string, any[]>} */
+  const found = { waits: [], streams: [] };
+  const alone = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    alone.push(await send({ ...server, pids: () => [Number(r.child.pid)] }, 32, 3000, 1));
+    // Waits go on after the number that was the newest when they were enrolled: what came since is deleted by asking beyond it.
+    found[i === 0 ? 'waits' : 'streams']?.push(await waitOnce(r, server, i > 0));
+  }
+  raw.waiting = { alone, ...found };
+}
+
+async function overload() {
+  const r = await relay([]);
+  const server = await setUp('overload', [r], () => [], { senders: 256 });
+  const pids = String(r.child.pid);
+  const most = median([await send(server, 256, MOST, 1), await send(server, 256, MOST, 2), await send(server, 256, MOST, 2)].map((m) => m.rate));
+  const phases = [0.5, 2, 0.5].map((part, i) => `${Math.round(most * part)}:${[3, 6, 4][i]}`).join(',');
+  const before = await metrics(r.metrics);
+  const run = await load('send', { protocol: 'relay', port: r.port, senders: 1000, count: Math.ceil(most * 15.6), phases, pids, devices: String(server.devices), readers: 1 });
+  const after = await metrics(r.metrics);
+  raw.overload = { most, run, refused: (after.sotto_overload_refused_total ?? 0) - (before.sotto_overload_refused_total ?? 0) };
+  heading(`Overload (SQLite, 1,000 connections, open loop; it can take ${figure(most)} a second)`);
+  table([
+    ['', 'asked/s', 'accepted/s', 'refused', 'p50 ms', 'p99 ms', 'max ms', 'last refusal'],
+    ...['half of that', 'twice that', 'then half again'].map((what, i) => {
+      const p = run.phases[i], seconds = [3, 6, 4][i] ?? 1;
+      return [what, figure(p.asked_rate), figure(p.accepted / seconds), `${figure((100 * p.refused) / (p.accepted + p.refused))} %`, figure(p.p50_ms), figure(p.p99_ms), figure(p.max_ms), p.refused > 0 ? `${figure(p.last_refused_ms / 1000)} s after its begin` : 'none'];
+    }),
+  ]);
+}
+
+const PARTS = { send: sending, growth, relays: several, waiting, overload };
+try {
+  for (const [name, part] of Object.entries(PARTS)) {
+    if (ONLY !== undefined && !ONLY.includes(name)) continue;
+    const from = performance.now();
+    await part();
+    raw[`seconds of ${name}`] = (performance.now() - from) / 1000;
+    for (const end of ends.splice(0).reverse()) await end();
+  }
+  writeFileSync(`${ROOT}build/bench-relay.json`, `${JSON.stringify(raw, null, 1)}\n`);
+} finally {
+  for (const end of ends.reverse()) await end();
+  rmSync(FOLDER, { recursive: true, force: true });
+}
+process.exit(0);
