@@ -37,7 +37,12 @@ size_t relay_count(const load_devices *d, uint32_t role);
 /* The n-th device of a role; dies when there are not so many. */
 const load_device *relay_device(const load_devices *d, uint32_t role, size_t n);
 
+/* The size of the answer that stands at the beginning, 0 when it is not whole. */
+size_t relay_answer(span in, int *status, span *body);
 extern const protocol RELAY_SENDER;
+/* The same, noting the highest sequence number that was answered; anything but 2xx ends the program. */
+extern const protocol RELAY_TELLING;
+int64_t relay_newest(void);
 /* A signed request of a device as bytes. `body` is of `type`; when it is empty, the answer shall be (NULL: whatever it is). */
 struct load_bytes relay_request(uint16_t port, const load_device *d, const char *method, const char *target, span body,
                                 const char *type);

@@ -145,8 +145,7 @@ struct load_bytes relay_message(uint16_t port, const load_device *d, size_t size
 
 /* ---- answers */
 
-/* The size of the answer that stands at the beginning, 0 when it is not whole. */
-static size_t whole_answer(span in, int *status, span *body) {
+size_t relay_answer(span in, int *status, span *body) {
     const uint8_t *end = memmem(in.p, in.n, "\r\n\r\n", 4);
     size_t length = 0;
     if (end == NULL)
@@ -169,16 +168,9 @@ static size_t whole_answer(span in, int *status, span *body) {
 static size_t sender_take(connection *c, span in, int *status) {
     span body;
     (void)c;
-    return whole_answer(in, status, &body);
+    return relay_answer(in, status, &body);
 }
 const protocol RELAY_SENDER = {.take = sender_take};
-
-static bool member_integer(span body, const char *name, int64_t *v) {
-    const char *at = memmem(body.p, body.n, name, strlen(name));
-    if (at != NULL)
-        *v = strtoll(at + strlen(name), NULL, 10);
-    return at != NULL;
-}
 
 void relay_reader_ask(connection *c) {
     relay_reader *r = c->more;
@@ -192,7 +184,7 @@ void relay_reader_ask(connection *c) {
 static size_t reader_take(connection *c, span in, int *status) {
     relay_reader *r = c->more;
     span body;
-    size_t n = whole_answer(in, status, &body);
+    size_t n = relay_answer(in, status, &body);
     if (n == 0)
         return 0;
     if (*status == 503) { /* overload: a reader asks again */
@@ -221,24 +213,33 @@ const protocol RELAY_READER = {.take = reader_take};
 
 /* ---- making clinics */
 
+/* Where the body has the member; numbers only rise. */
+static void member_integer(span body, const char *name, int64_t *v) {
+    const char *at = memmem(body.p, body.n, name, strlen(name));
+    int64_t found = at != NULL ? strtoll(at + strlen(name), NULL, 10) : 0;
+    *v = found > *v ? found : *v;
+}
+
 static int64_t last_seq;
-static size_t set_up_take(connection *c, span in, int *status) {
+int64_t relay_newest(void) { return last_seq; }
+
+static size_t telling_take(connection *c, span in, int *status) {
     span body = SPAN_NONE;
-    size_t n = whole_answer(in, status, &body);
+    size_t n = relay_answer(in, status, &body);
     (void)c;
     if (n > 0 && *status >= 300)
         die("setting up: %d %.*s", *status, (int)body.n, (const char *)body.p);
     if (n > 0)
-        (void)member_integer(body, "\"seq\":", &last_seq);
+        member_integer(body, "\"seq\":", &last_seq);
     return n;
 }
-static const protocol SET_UP = {.take = set_up_take};
+const protocol RELAY_TELLING = {.take = telling_take};
 
 static void ask_all(uint16_t port, struct load_bytes *requests, size_t n) {
     load l = {.requests = requests, .requests_count = n, .phases_count = 1, .phases = {{.seconds = 1e6}}};
     l.senders = n < SET_UP_CONNECTIONS ? n : SET_UP_CONNECTIONS;
     l.connections = take_memory(l.senders * sizeof *l.connections);
-    load_connect(&l, &SET_UP, &port, 1, 0, l.senders);
+    load_connect(&l, &RELAY_TELLING, &port, 1, 0, l.senders);
     load_run(&l);
     load_close(&l);
     for (size_t i = 0; i < n; i++)

@@ -294,9 +294,11 @@ async function waitOnce(r, server, stream) {
   await lines.next();
   const until = Date.now() + 20_000;
   while (((await metrics(r.metrics)).sotto_waiting ?? 0) < WAITERS && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 100));
-  const waiting = (await metrics(r.metrics)).sotto_waiting ?? 0, during = memory(pid);
+  const waiting = (await metrics(r.metrics)).sotto_waiting ?? 0;
+  if (waiting < WAITERS) throw new Error(`only ${waiting} devices wait`);
+  const during = memory(pid);
   // The relay's work while so many wait, for others.
-  const busy = await send({ ...server, pids: () => [pid] }, 32, 3000, 1);
+  const busy = await send(server, 32, MOST / 8, 1);
   child.stdin.write('go\n');
   const { value } = await lines.next();
   await ended;
@@ -307,15 +309,29 @@ async function waitOnce(r, server, stream) {
 async function waiting() {
   const r = await relay([]);
   const server = await setUp('waiting', [r], () => [], { senders: 32, waiters: WAITERS });
-  /** @type {Record<string, any[]>} */
-  const found = { waits: [], streams: [] };
-  const alone = [];
+  const alone = [], waits = [], streams = [];
   for (let i = 0; i < ROUNDS; i++) {
-    alone.push(await send({ ...server, pids: () => [Number(r.child.pid)] }, 32, 3000, 1));
-    // Waits go on after the number that was the newest when they were enrolled: what came since is deleted by asking beyond it.
-    found[i === 0 ? 'waits' : 'streams']?.push(await waitOnce(r, server, i > 0));
+    alone.push(await send(server, 32, MOST / 8, 1));
+    waits.push(await waitOnce(r, server, false));
+    await r.restart('SIGTERM'); // so that memory of the round before is not taken for this one's
+    streams.push(await waitOnce(r, server, true));
+    await r.restart('SIGTERM');
   }
-  raw.waiting = { alone, ...found };
+  raw.waiting = { alone, waits, streams };
+  heading(`${WAITERS.toLocaleString('en-US')} devices wait; each gets one message, of ${WAITERS / 1000} groups of 1,000 written to at once (SQLite)`);
+  const of = (/** @type {any[]} */ rounds, /** @type {(r: any) => number} */ pick) => median(rounds.map(pick));
+  table([
+    ['', 'arrives p50 / p99 / max ms', 'relay, MB', 'each, kB', 'aim', 'messages/s of 32 senders meanwhile', 'when nobody waits'],
+    ...[waits, streams].map((rounds, i) => [
+      ['waits', 'event streams'][i] ?? '',
+      [of(rounds, (x) => x.p50_ms), of(rounds, (x) => x.p99_ms), of(rounds, (x) => x.max_ms)].map(figure).join(' / '),
+      `${figure(of(rounds, (x) => x.during))} (before ${figure(of(rounds, (x) => x.before))})`,
+      figure(of(rounds, (x) => ((x.during - x.before) * 1024) / x.waiting)),
+      '< 250 MB',
+      `${figure(of(rounds, (x) => x.busy.rate))}, ${figure(of(rounds, (x) => x.busy.cpu_us))} µs`,
+      `${figure(median(alone.map((x) => x.rate)))}, ${figure(median(alone.map((x) => x.cpu_us)))} µs`,
+    ]),
+  ]);
 }
 
 async function overload() {

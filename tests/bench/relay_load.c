@@ -8,6 +8,7 @@
  *   limit  --database sqlite:FILE|postgres://… --count N --batch N [--size BYTES]
  *   limit  --verify 1 */
 #define _GNU_SOURCE /* memmem */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -15,6 +16,7 @@
 #include "load_protocols.h"
 
 #define PORTS_MAX 8
+#define MESSAGE_SIZE 1024
 #define READ_ALL_S 30
 #define GATHER_S 120 /* until ten thousand have asked or heard */
 
@@ -136,69 +138,90 @@ static void send_messages(int argc, char **argv) {
 /* ---- wait */
 
 typedef struct wait_state {
-    size_t heard, groups_sent;
-    int64_t sent_ns, *latency_ns;
+    load_devices devices;
+    uint16_t port;
+    size_t heard;
+    int64_t sent_ns, *latency_ns; /* sent: 0 before */
     bool stream;
 } wait_state;
 
 static wait_state waiting;
 
-/* Whatever arrives at a waiter after the message was sent is taken for it: nothing else is written to its group. */
+static void waiter_ask(connection *c) {
+    const load_device *d = c->more;
+    char target[80];
+    (void)snprintf(target, sizeof target, "/v1/inbox?after=%lld&wait=25", (long long)d->newest);
+    struct load_bytes ask =
+        relay_request(waiting.port, d, "GET", target, SPAN_NONE, waiting.stream ? "text/event-stream" : NULL);
+    connection_send(c, ask.p, ask.n);
+    free(ask.p);
+}
+
+/* What arrives at a waiter after the message was sent is that message: nothing else is written to its group. */
 static size_t waiter_take(connection *c, span in, int *status) {
-    if (waiting.sent_ns == 0 || c->busy)
-        return in.n; /* a stream's head */
-    if (waiting.stream && memmem(in.p, in.n, "data:", 5) == NULL)
-        return in.n;
-    c->busy = true;
-    waiting.latency_ns[waiting.heard++] = now_ns() - waiting.sent_ns;
-    (void)status;
-    return in.n;
+    span body;
+    size_t n = waiting.stream ? in.n : relay_answer(in, status, &body);
+    if (n == 0)
+        return 0;
+    if (!waiting.stream && *status != 200)
+        die("a wait was answered %d", *status);
+    *status = STATUS_NONE;
+    const char *word = waiting.stream ? "data:" : "\"kind\":\"message\"";
+    bool hears = waiting.sent_ns != 0 && !c->busy && memmem(in.p, n, word, strlen(word)) != NULL;
+    if (hears) {
+        c->busy = true;
+        waiting.latency_ns[waiting.heard++] = now_ns() - waiting.sent_ns;
+    } else if (!waiting.stream && !c->busy) {
+        waiter_ask(c); /* the time of the wait was over */
+    }
+    return n;
 }
 static const protocol WAITER = {.take = waiter_take};
 
-static bool all_heard(load *l) { return waiting.heard == l->connected - l->senders; }
+static size_t answers;
+static bool all_heard(load *l) { return answers == l->senders && waiting.heard == l->connected - l->senders; }
 static bool never(load *l) { return l->senders > l->connected; }
-static void ignore_answer(connection *c, int status) {
-    if (status != 200)
-        die("connection %zu was answered %d", c->number, status);
+static bool stdin_ready(load *l) {
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    (void)l;
+    return poll(&in, 1, 0) > 0;
+}
+static void count_answers(connection *c, int status) {
+    (void)c;
+    (void)status; /* others than 2xx ended the program */
+    answers++;
 }
 
 static void wait_for_messages(int argc, char **argv) {
-    load_devices devices;
-    uint16_t port = (uint16_t)number(argc, argv, "--port", NULL);
-    char line[16];
+    const char *file = option(argc, argv, "--devices", NULL);
+    load_devices *devices = &waiting.devices;
+    waiting.port = (uint16_t)number(argc, argv, "--port", NULL);
     waiting.stream = number(argc, argv, "--stream", "0") != 0;
-    relay_devices_read(option(argc, argv, "--devices", NULL), &devices);
-    size_t makers = relay_count(&devices, DEVICE_MAKER), waiters = relay_count(&devices, DEVICE_WAITER), k = 0;
-    load l = {.senders = makers, .on_answer = ignore_answer};
+    relay_devices_read(file, devices);
+    size_t makers = relay_count(devices, DEVICE_MAKER), waiters = relay_count(devices, DEVICE_WAITER), k = makers;
+    load l = {.senders = makers, .on_answer = count_answers};
     l.connections = take_memory((makers + waiters) * sizeof *l.connections);
-    l.requests = take_memory(makers * sizeof *l.requests);
     waiting.latency_ns = take_memory(waiters * sizeof *waiting.latency_ns);
-    load_connect(&l, &RELAY_SENDER, &port, 1, 0, makers);
-    for (size_t i = 0; i < devices.n; i++) {
-        const load_device *d = &devices.p[i];
-        char target[80];
-        if (d->role != DEVICE_WAITER)
+    for (size_t i = 0; i < devices->n; i++) {
+        if (devices->p[i].role != DEVICE_WAITER)
             continue;
-        connection *c = &l.connections[makers + k];
-        load_connect(&l, &WAITER, &port, 1, makers + k++, 1);
-        (void)snprintf(target, sizeof target, "/v1/inbox?after=%lld&wait=25", (long long)d->newest);
-        struct load_bytes ask =
-            relay_request(port, d, "GET", target, SPAN_NONE, waiting.stream ? "text/event-stream" : NULL);
-        connection_send(c, ask.p, ask.n);
-        free(ask.p);
-        if (k % 64 == 0) /* not a flood: it's the waiting that is measured */
+        load_connect(&l, &WAITER, &waiting.port, 1, k, 1);
+        l.connections[k].more = &devices->p[i];
+        waiter_ask(&l.connections[k++]);
+        if (k % 64 == 0) /* no flood: it is the waiting that is measured */
             (void)load_serve(&l, never, 0.005);
     }
-    for (size_t i = 0; i < makers; i++)
-        l.requests[i] = relay_message(port, relay_device(&devices, DEVICE_MAKER, i), 1024);
     printf("waiting\n");
     fflush(stdout);
-    if (fgets(line, sizeof line, stdin) == NULL)
+    if (!load_serve(&l, stdin_ready, GATHER_S))
         die("nobody said go");
+    load_connect(&l, &RELAY_TELLING, &waiting.port, 1, 0, makers);
+    struct load_bytes *messages = take_memory(makers * sizeof *messages);
+    for (size_t i = 0; i < makers; i++)
+        messages[i] = relay_message(waiting.port, relay_device(devices, DEVICE_MAKER, i), MESSAGE_SIZE);
     waiting.sent_ns = now_ns();
     for (size_t i = 0; i < makers; i++)
-        connection_send(&l.connections[i], l.requests[i].p, l.requests[i].n);
+        connection_send(&l.connections[i], messages[i].p, messages[i].n);
     if (!load_serve(&l, all_heard, GATHER_S))
         die("only %zu of %zu heard of it", waiting.heard, waiters);
     sort_ns(waiting.latency_ns, waiters);
@@ -206,6 +229,10 @@ static void wait_for_messages(int argc, char **argv) {
            (double)percentile_ns(waiting.latency_ns, waiters, 0.5) / 1e6,
            (double)percentile_ns(waiting.latency_ns, waiters, 0.99) / 1e6,
            (double)percentile_ns(waiting.latency_ns, waiters, 1) / 1e6);
+    /* The next time they wait behind this message. */
+    for (size_t i = 0; i < devices->n; i++)
+        devices->p[i].newest = relay_newest();
+    relay_devices_write(file, devices);
 }
 
 int main(int argc, char **argv) {
