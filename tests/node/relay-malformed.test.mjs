@@ -7,7 +7,7 @@ import { CONTENT, Clinic, RelayProcess, b64u, chainOf, enrol, exchange, privateM
 
 let relay, clinic, staff, group, invite, state;
 before(async () => {
-    relay = await RelayProcess.start();
+    relay = await RelayProcess.start({ 'push-contact': 'mailto:operator@relay.example' });
     clinic = await Clinic.create(relay.origin);
     staff = await clinic.enrolStaff();
     group = randomBytes(32);
@@ -60,7 +60,7 @@ const ROWS = () => [
     ['DELETE', `/v1/blobs/${b64u(group)}`, undefined, 404, 'not-found', 'blob'],
     // JSON as such, on each call that has some
     ...[['PUT', '/v1/key-packages'], ['POST', '/v1/key-packages/claim'], ['POST', `/v1/groups/${b64u(group)}/commits`], ['POST', '/v1/invitations'],
-        ['PUT', '/v1/roster'], ['POST', '/v1/devices'], ['POST', '/v1/clinics']].flatMap(([method, path]) => [
+        ['PUT', '/v1/roster'], ['PUT', '/v1/push'], ['POST', '/v1/devices'], ['POST', '/v1/clinics']].flatMap(([method, path]) => [
         [method, path, 'x', 400, 'malformed', 'JSON'],
         [method, path, '[]', 400, 'malformed', 'object'],
         [method, path, 'null', 400, 'malformed', 'object'],
@@ -139,6 +139,11 @@ const ROWS = () => [
     ['PUT', '/v1/roster', { number: 0, roster: 'AAAA' }, 400, 'malformed', '"number"'],
     ['PUT', '/v1/roster', { number: 1, roster: '' }, 400, 'malformed', '"roster"'],
     ['PUT', '/v1/roster', { number: 1, roster: 'AAAA' }, 403, 'bad-certificate', 'root'],
+    // pushes; more endpoints in relay-push
+    ...[7, null, '', 'x', ['x'], 'http://push.example/x', 'https://localhost/x', `https://push.example/${'a'.repeat(2048)}`].map((endpoint) => ['PUT', '/v1/push', { endpoint }, 400, 'malformed', '"endpoint"']),
+    ['PUT', '/v1/push', '{"endpoint":"https://a.example/","endpoint":"https://b.example/"}', 400, 'malformed', 'twice'],
+    ['GET', '/v1/push', undefined, 404, 'not-found', 'call'],
+    ['DELETE', '/v1/push', {}, 400, 'malformed', 'no content'],
     // content where there is none
     ['DELETE', `/v1/devices/${ID}`, {}, 400, 'malformed', 'no content'],
     ['GET', '/v1/inbox?after=0', {}, 400, 'malformed', 'no content'],
