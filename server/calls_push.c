@@ -81,13 +81,13 @@ push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_
     return found;
 }
 
-void relay_push_drop(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], const char *endpoint) {
-    if (db_begin(r->db) != OK)
+void relay_push_drop(relay *r, const push_gone *gone, size_t n) {
+    if (n == 0 || db_begin(r->db) != OK)
         return;
-    db_lock(r->db, span_of(clinic, ID_SIZE));
-    DB_RUN(r->db, "DELETE FROM push_subscriptions WHERE clinic = $1 AND device = $2 AND endpoint = $3", db_id(clinic),
-           db_id(device), db_b(span_text(endpoint)));
-    (void)!db_commit(r->db); /* else the next push finds it gone again */
+    for (size_t i = 0; i < n; i++)
+        DB_RUN(r->db, "DELETE FROM push_subscriptions WHERE clinic = $1 AND device = $2 AND endpoint = $3",
+               db_id(gone[i].clinic), db_id(gone[i].device), db_b(span_text(gone[i].endpoint)));
+    (void)!db_commit(r->db); /* else the next push finds them gone again */
 }
 
 /* ---- several relays: a word travels as one byte before the devices, which no list of wake-ups is long */
@@ -106,7 +106,7 @@ const wake *relay_push_heard(const relay *r, push_word word, size_t *count) {
 }
 
 void relay_push_tell(relay *r, push_word word, const wake *devices, size_t n) {
-    uint8_t told[1 + PUSH_LOOKUPS_A_TURN * ID_SIZE];
+    uint8_t told[1 + (NOTIFY_MAX - 1) / ID_SIZE * ID_SIZE];
     if (n == 0 || relay_descriptor(r) < 0 || db_begin(r->db) != OK)
         return;
     for (size_t i = 0; i < n;) {

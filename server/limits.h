@@ -94,7 +94,8 @@
 #define PUSH_BACKOFF_MS 5000    /* before the second try, and twice as long before each further one */
 #define PUSH_RETRY_AFTER_S 3600 /* the longest wish of a push service that is heard */
 #define PUSH_SLOTS 16384        /* devices that are thought of at once: 1 MiB */
-#define PUSH_LOOKUPS_A_TURN 32  /* of subscriptions, four turns a second: some milliseconds of the loop at most */
+#define PUSH_LOOKUPS_A_TURN 256 /* of subscriptions; there are four turns a second */
+#define PUSH_TURN_MS 5          /* and no turn looks on after so long: a database may be far away */
 #define PUSH_FLIGHT_MAX 64      /* under way at once */
 #define PUSH_FLIGHT_A_CLINIC 16 /* so that one clinic's dead endpoints leave room for others */
 #define PUSH_CONNECT_MS 5000L

@@ -129,6 +129,9 @@ void pushes_note(pushes *p, const relay *r, int64_t now_ms) {
         if (s != NULL) {
             s->silent = false;
             s->not_before_ms = 0;
+            s->tries = 0;
+            if (s->state == SLOT_NOTED)
+                s->due_ms = now_ms + PUSH_AFTER_MS;
         }
         if (w[i].push == WAKE_PUSH)
             note(p, &w[i], now_ms);
@@ -190,11 +193,9 @@ static void say_refused(pushes *p, const push_job *job, int64_t now_ms) {
     log_line(LOG_WARNING, "event=push-refused status=%d", job->status);
 }
 
-static void on_done(pushes *p, relay *r, const push_job *job, int64_t now_ms) {
+static void on_done(pushes *p, const push_job *job, int64_t now_ms) {
     slot *s = find(p, job->device);
     landed(p, job->clinic);
-    if (job->outcome == PUSH_GONE)
-        relay_push_drop(r, job->clinic, job->device, job->endpoint);
     if (s == NULL || s->state != SLOT_SENDING)
         return;
     bool again = s->again;
@@ -225,13 +226,33 @@ static void on_done(pushes *p, relay *r, const push_job *job, int64_t now_ms) {
     }
 }
 
-/* One that is due. True: other relays are to be asked about it. */
-static bool look(pushes *p, relay *r, slot *s, int64_t now_ms) {
+/* Those that have ended; the subscriptions among them that are gone cost one transaction together. */
+static void take_done(pushes *p, relay *r, int64_t now_ms) {
+    push_job *ended = NULL;
+    push_gone gone[PUSH_FLIGHT_MAX];
+    size_t n = 0;
+    for (push_job *job; (job = push_client_done(p->client)) != NULL; ended = job) {
+        on_done(p, job, now_ms);
+        if (job->outcome == PUSH_GONE && n < PUSH_FLIGHT_MAX)
+            gone[n++] = (push_gone){.clinic = job->clinic, .device = job->device, .endpoint = job->endpoint};
+        job->next = ended;
+    }
+    relay_push_drop(r, gone, n);
+    for (push_job *next; ended != NULL; ended = next) {
+        next = ended->next;
+        free(ended);
+    }
+}
+
+typedef enum looked { LOOK_ON, LOOK_ASK, LOOK_NO_MORE } looked;
+
+/* One that is due. LOOK_ASK: other relays are to be asked about it. LOOK_NO_MORE: the database fails. */
+static looked look(pushes *p, relay *r, slot *s, int64_t now_ms) {
     push_job *job = calloc(1, sizeof *job);
     if (job == NULL || p->flights == PUSH_FLIGHT_MAX || flights_of(p, s->clinic) >= PUSH_FLIGHT_A_CLINIC) {
         s->due_ms = now_ms + PUSH_AFTER_MS;
         free(job);
-        return false;
+        return LOOK_ON;
     }
     bool asks = s->state == SLOT_NOTED && relay_descriptor(r) >= 0;
     push_found found = relay_push_find(r, s->clinic, s->device, s->seq, job->endpoint);
@@ -242,28 +263,27 @@ static bool look(pushes *p, relay *r, slot *s, int64_t now_ms) {
         memcpy(p->flying[p->flights++], s->clinic, ID_SIZE);
         set_state(p, s, SLOT_SENDING, 0);
         push_client_send(p->client, job);
-        return false;
+        return LOOK_ON;
     }
     free(job);
-    if (found == PUSH_WANTED)
-        set_state(p, s, SLOT_ASKED, now_ms + PUSH_ASK_MS);
-    else if (found == PUSH_HAS_READ)
-        set_state(p, s, SLOT_IDLE, 0);
-    else if (found == PUSH_NO_SUBSCRIPTION)
-        silence(p, s, now_ms + PUSH_UNKNOWN_MS);
-    else
-        s->due_ms = now_ms + PUSH_AFTER_MS;
-    return found == PUSH_WANTED;
+    switch (found) {
+    case PUSH_WANTED: set_state(p, s, SLOT_ASKED, now_ms + PUSH_ASK_MS); return LOOK_ASK;
+    case PUSH_HAS_READ: set_state(p, s, SLOT_IDLE, 0); return LOOK_ON;
+    case PUSH_NO_SUBSCRIPTION: silence(p, s, now_ms + PUSH_UNKNOWN_MS); return LOOK_ON;
+    case PUSH_LOOKUP_FAILED: break;
+    }
+    s->due_ms = now_ms + PUSH_AFTER_MS;
+    return LOOK_NO_MORE;
 }
 
 void pushes_turn(pushes *p, relay *r, const waits *w, int64_t now_ms) {
     wake asked[PUSH_LOOKUPS_A_TURN];
-    size_t lookups = 0, n = 0, left = PUSH_SLOTS;
+    size_t lookups = 0, n = 0;
     if (p == NULL)
         return;
-    for (push_job *job; (job = push_client_done(p->client)) != NULL; free(job))
-        on_done(p, r, job, now_ms);
-    for (; p->busy > 0 && left > 0 && lookups < PUSH_LOOKUPS_A_TURN; left--) {
+    take_done(p, r, now_ms);
+    int64_t end_ms = clock_now_ms() + PUSH_TURN_MS;
+    for (size_t left = PUSH_SLOTS; p->busy > 0 && left > 0 && lookups < PUSH_LOOKUPS_A_TURN; left--) {
         slot *s = &p->slots[p->turn_at];
         p->turn_at = (p->turn_at + 1) % PUSH_SLOTS;
         if ((s->state != SLOT_NOTED && s->state != SLOT_ASKED) || now_ms < s->due_ms)
@@ -272,9 +292,12 @@ void pushes_turn(pushes *p, relay *r, const waits *w, int64_t now_ms) {
             set_state(p, s, SLOT_IDLE, 0);
             continue;
         }
+        looked last = look(p, r, s, now_ms);
         lookups++;
-        if (look(p, r, s, now_ms))
+        if (last == LOOK_ASK)
             memcpy(asked[n++].device, s->device, ID_SIZE);
+        if (last == LOOK_NO_MORE || clock_now_ms() >= end_ms)
+            break;
     }
     relay_push_tell(r, PUSH_WHO_WAITS, asked, n);
 }

@@ -75,8 +75,12 @@ const wake *relay_push_heard(const relay *r, push_word word, size_t *count);
 typedef enum push_found { PUSH_NO_SUBSCRIPTION, PUSH_HAS_READ, PUSH_WANTED, PUSH_LOOKUP_FAILED } push_found;
 push_found relay_push_find(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], int64_t seq,
                            char endpoint[PUSH_ENDPOINT_MAX + 1]);
-/* Forgets a subscription that its push service does not know, unless the device has another by now. */
-void relay_push_drop(relay *r, const uint8_t clinic[ID_SIZE], const uint8_t device[ID_SIZE], const char *endpoint);
+/* Forgets subscriptions that their push services do not know, unless the device has another by now. */
+typedef struct push_gone {
+    const uint8_t *clinic, *device;
+    const char *endpoint;
+} push_gone;
+void relay_push_drop(relay *r, const push_gone *gone, size_t n);
 
 /* Outside a batch. Answers a parked inbox: true when there is something to say, or `last` asks for an answer anyhow. */
 bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs);
