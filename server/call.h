@@ -45,6 +45,7 @@ struct relay {
     directory *directory;
     relay_options options;
     struct rate_table *rates;
+    struct verifiers *verifiers;
     arena scratch; /* one request's memory */
     relay_wakes_list wakes;
     relay_wakes_list push_words[2]; /* heard of others: push_word - 1 */
@@ -81,6 +82,8 @@ typedef struct call {
 
     /* Who asks; which of these is set depends on the call. */
     signed_head head;
+    bool revoked; /* these two may be used only once the signature was verified */
+    int64_t not_after;
     enum {
         NONCE_NOT_ASKED,
         NONCE_ASKED,

@@ -68,6 +68,10 @@
 #define GROUPS_REMEMBERED 8192
 #define GROUP_REMEMBERED_MAX 64 /* members; a larger group's fan-out costs more than asking for it */
 
+/* ---- signatures */
+#define VERIFIERS_MAX 7         /* threads beside the loop's: then the database is what takes the time */
+#define VERIFIED_TOGETHER_MIN 4 /* signatures; for fewer, waking a thread takes longer than doing it */
+
 /* ---- rates, a minute */
 #define RATE_DEVICE 1200
 #define RATE_ADDRESS 2400

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <sodium/randombytes.h>
 
@@ -10,7 +11,7 @@
 #include "base/text.h"
 #include "audit.h"
 #include "rate.h"
-#include "signature_check.h"
+#include "verify.h"
 
 /* The largest request's strings decoded, beside its chain: twice the body is ample. */
 #define SCRATCH_SIZE (4 * 1024 * 1024)
@@ -208,23 +209,18 @@ static bool find_clinic_of(call *c, const uint8_t name[ID_SIZE]) {
     return found;
 }
 
-/* What is known of the asking device but may be used only once the signature was verified. */
-typedef struct device_facts {
-    bool revoked;
-    int64_t not_after;
-} device_facts;
-
-static void use_device(call *c, const known_device *known, device_facts *facts) {
+static void use_device(call *c, const known_device *known) {
     memcpy(c->key, known->key, sizeof c->key);
     c->rights = known->rights;
-    *facts = (device_facts){.revoked = known->revoked, .not_after = known->not_after};
+    c->revoked = known->revoked;
+    c->not_after = known->not_after;
 }
 
 /* In the call's clinic, which must be open. */
-static bool find_device(call *c, device_facts *facts) {
+static bool find_device(call *c) {
     known_device *known = directory_device(c->relay->directory, c->device);
     if (known != NULL && known->generation == c->state->generation && memcmp(known->clinic, c->clinic, ID_SIZE) == 0) {
-        use_device(c, known, facts);
+        use_device(c, known);
         return true;
     }
     db_rows r =
@@ -239,7 +235,7 @@ static bool find_device(call *c, device_facts *facts) {
         known->rights = (uint32_t)db_integer(&r, 1);
         known->revoked = db_integer(&r, 2) != 0;
         known->not_after = db_integer(&r, 3);
-        use_device(c, known, facts);
+        use_device(c, known);
     }
     db_end(&r);
     return found;
@@ -302,11 +298,11 @@ static bool who_enrols(call *c) {
     return chain_verify(c, &c->chain);
 }
 
-static bool who_device(call *c, device_facts *facts, bool or_invite) {
+static bool who_device(call *c, bool or_invite) {
     bool remembered;
     memcpy(c->device, c->head.keyid, ID_SIZE);
     if (find_clinic_of_device(c, &remembered) && batch_open(c)) {
-        if (find_device(c, facts))
+        if (find_device(c))
             return true;
         if (or_invite && find_invite(c)) {
             c->is_invite = true;
@@ -315,7 +311,7 @@ static bool who_device(call *c, device_facts *facts, bool or_invite) {
     }
     if (remembered && !db_failed(c->db)) { /* of a database that was set back: ask it */
         directory_forget_device(c->relay->directory, c->device);
-        return who_device(c, facts, or_invite);
+        return who_device(c, or_invite);
     }
     if (!db_failed(c->db))
         problem(c, PROBLEM_UNKNOWN_DEVICE, "keyid names no device that is enrolled here");
@@ -361,40 +357,41 @@ static bool head_in_form(call *c) {
     return false;
 }
 
-static bool is_admitted(call *c, const device_facts *facts) {
-    if (facts->revoked)
+/* Who says that he asks; c->key is then what the signature must verify under. */
+static bool find_asker(call *c) {
+    c->not_after = INT64_MAX;
+    switch (c->way->who) {
+    case WHO_CLINIC: return who_clinic(c);
+    case WHO_ENROLS: return who_enrols(c);
+    case WHO_DEVICE: return who_device(c, false);
+    case WHO_DEVICE_OR_INVITE: return who_device(c, true);
+    case WHO_INVITE: return who_invite(c);
+    case WHO_ANYBODY: break;
+    }
+    return true;
+}
+
+static bool is_in_force(call *c) {
+    if (c->revoked)
         problem(c, PROBLEM_REVOKED, "this device may not ask for anything any more");
-    else if (facts->not_after < now_s(c))
+    else if (c->not_after < now_s(c))
         problem(c, PROBLEM_BAD_CERTIFICATE, "the device's certificate has expired");
     else
         return true;
     return false;
 }
 
-/* True when the request is by whom it says it is, now. Else a problem is written, or the database failed. */
-static bool identify(call *c) {
-    device_facts facts = {.not_after = INT64_MAX};
-    const char *fault = NULL;
-    bool known = false;
-    switch (c->way->who) {
-    case WHO_ANYBODY: return true;
-    case WHO_CLINIC: known = who_clinic(c); break;
-    case WHO_ENROLS: known = who_enrols(c); break;
-    case WHO_DEVICE: known = who_device(c, &facts, false); break;
-    case WHO_DEVICE_OR_INVITE: known = who_device(c, &facts, true); break;
-    case WHO_INVITE: known = who_invite(c); break;
-    }
-    if (!known)
-        return false;
-    if (signature_head_verify(c->rq, &c->head, c->key, c->arena, &fault) != OK) {
-        problem(c, PROBLEM_BAD_SIGNATURE, fault);
+/* May he ask, whose signature was looked at? */
+static bool is_admitted(call *c, const verification *v) {
+    if (!v->good) {
+        problem(c, PROBLEM_BAD_SIGNATURE, v->fault);
         return false;
     }
     /* From here on a refusal is in the audit log; the rate bounds how much a device can write to it. */
     if (is_slowed(c, RATE_OF_DEVICE, c->head.keyid, c->relay->options.rate_device, "too many requests of this device"))
         return false;
     c->authenticated = true;
-    if (!is_admitted(c, &facts))
+    if (!is_in_force(c))
         return false;
     if (c->way->who == WHO_CLINIC && !c->relay->options.clinics_open && !batch_open(c)) {
         if (!db_failed(c->db))
@@ -402,6 +399,15 @@ static bool identify(call *c) {
         return false;
     }
     return true;
+}
+
+/* True when the request is by whom it says it is, now. Else a problem is written, or the database failed. */
+static bool identify(call *c) {
+    if (!find_asker(c))
+        return false;
+    verification v = {.rq = c->rq, .head = &c->head, .key = c->key};
+    verify_all(c->relay->verifiers, &v, 1);
+    return is_admitted(c, &v);
 }
 
 /* Stores the nonces of calls that were identified; those that were there before stay NONCE_ASKED. */
@@ -436,8 +442,7 @@ static void ask_nonces(relay *r, call *const *calls, size_t n) {
  * batch may have changed what its device may do. */
 static bool authenticate(call *c) {
     if (c->nonce != NONCE_NOT_ASKED) {
-        device_facts facts = {.not_after = INT64_MAX};
-        if ((!c->is_invite && !find_device(c, &facts)) || !is_admitted(c, &facts))
+        if ((!c->is_invite && !find_device(c)) || !is_in_force(c))
             return false;
     } else {
         if (!identify(c))
@@ -609,18 +614,28 @@ static void open_clinics(relay *r, call *calls, size_t n) {
     batch_open_all(r, clinics, count);
 }
 
-/* Those that are identified, in their order; the others are done. */
+/* Those that are identified have their nonces asked for; the others are done. */
 static void identify_all(relay *r, call *calls, size_t n) {
     call *list[BATCH_MAX];
-    size_t count = 0;
+    verification signatures[BATCH_MAX];
+    size_t found = 0, admitted = 0;
     for (size_t i = 0; i < n && !db_failed(r->db); i++) {
         call *c = &calls[i];
-        if (by_device(c) && identify(c))
-            list[count++] = c;
-        else if (by_device(c) && !db_failed(r->db))
+        if (by_device(c) && find_asker(c)) {
+            signatures[found] = (verification){.rq = c->rq, .head = &c->head, .key = c->key};
+            list[found++] = c;
+        } else if (by_device(c) && !db_failed(r->db)) {
             c->done = true;
+        }
     }
-    ask_nonces(r, list, count);
+    verify_all(r->verifiers, signatures, found);
+    for (size_t i = 0; i < found; i++) {
+        if (is_admitted(list[i], &signatures[i]))
+            list[admitted++] = list[i];
+        else
+            list[i]->done = true;
+    }
+    ask_nonces(r, list, admitted);
 }
 
 static void take_messages(relay *r, call *calls, size_t n) {
@@ -679,6 +694,10 @@ err relay_open(db *d, const relay_options *options, relay **out) {
         e = rate_open(RATE_SLOTS, seed, &r->rates);
     if (e == OK)
         e = directory_open(seed, &r->directory);
+    if (e == OK) {
+        long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        e = verifiers_open(processors > 1 ? (size_t)processors - 1 : 0, &r->verifiers);
+    }
     if (e == OK)
         e = audit_key_open(d, &r->audit_key);
     if (e != OK) {
@@ -696,6 +715,7 @@ void relay_close(relay *r) {
         arena_free(&r->scratch);
     rate_close(r->rates);
     directory_close(r->directory);
+    verifiers_close(r->verifiers);
     wipe(&r->audit_key, sizeof r->audit_key);
     free(r->wakes.p);
     free(r->push_words[0].p);

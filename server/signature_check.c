@@ -3,6 +3,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/sha256.h"
+#include "limits.h"
 
 /* Moves over `text`, or fails. */
 static bool skip(span *s, const char *text) {
@@ -136,7 +137,10 @@ static void put_component(line_writer *w, const char *name, const char *before, 
     put(w, span_text("\n"));
 }
 
-err signature_head_verify(const request *rq, signed_head *head, const uint8_t key[ED25519_PUBLIC_SIZE], arena *a,
+/* Names of components, and what comes from a head that is no larger than HEADERS_MAX. */
+#define SIGNATURE_BASE_MAX (200 + HEADERS_MAX)
+
+err signature_head_verify(const request *rq, signed_head *head, const uint8_t key[ED25519_PUBLIC_SIZE],
                           const char **fault) {
     const char *method = method_name(rq->method);
     *fault = "the signature does not verify under this key";
@@ -156,11 +160,8 @@ err signature_head_verify(const request *rq, signed_head *head, const uint8_t ke
         }
     }
     /* RFC 9421 §2.5. */
-    size_t room = 200 + rq->authority.n + rq->path.n + rq->query.n + rq->content_digest.n + head->parameters.n;
-    size_t mark = arena_mark(a);
-    line_writer w = {.p = arena_take(a, room, 1), .room = room};
-    if (w.p == NULL)
-        return ERR_ARENA;
+    uint8_t base[SIGNATURE_BASE_MAX];
+    line_writer w = {.p = base, .room = sizeof base};
     put_component(&w, "@method", "", span_text(method));
     put_component(&w, "@authority", "", rq->authority);
     put_component(&w, "@path", "", rq->path);
@@ -169,8 +170,6 @@ err signature_head_verify(const request *rq, signed_head *head, const uint8_t ke
         put_component(&w, "content-digest", "", rq->content_digest);
     put(&w, span_text("\"@signature-params\": "));
     put(&w, head->parameters);
-    err e = w.full ? ERR_SIGNATURE
-                   : signature_verify(span_of(key, ED25519_PUBLIC_SIZE), span_of(w.p, w.n), SPAN(head->signature));
-    arena_release(a, mark);
-    return e;
+    return w.full ? ERR_SIGNATURE
+                  : signature_verify(span_of(key, ED25519_PUBLIC_SIZE), span_of(w.p, w.n), SPAN(head->signature));
 }

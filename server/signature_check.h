@@ -23,7 +23,7 @@ MUST_USE err signature_head_read(const request *rq, signed_head *head, const cha
 /* Checks the digest over the body, which it leaves in head->digest, and the signature over the request. ERR_SIGNATURE with *fault
  * set. */
 MUST_USE err signature_head_verify(const request *rq, signed_head *head, const uint8_t key[ED25519_PUBLIC_SIZE],
-                                   arena *a, const char **fault);
+                                   const char **fault);
 
 /* The method as it stands in the signature: "GET"; NULL for one that no call has. */
 const char *method_name(http_method m);
