@@ -14,17 +14,24 @@ typedef struct failing_db {
     db *inner;
     int until; /* queries before the failure; negative: never */
     bool commit_fails;
+    bool later,
+        lost; /* statements whose result nobody asks for fail when the transaction is to end, as in a pipeline */
 } failing_db;
 
 static err f_begin(db *d) { return ((failing_db *)d)->inner->driver->begin(((failing_db *)d)->inner); }
 static err f_commit(db *d) {
     failing_db *f = (failing_db *)d;
-    return f->commit_fails ? ERR_STORE_FULL : f->inner->driver->commit(f->inner);
+    return f->commit_fails || f->lost ? ERR_STORE_FULL : f->inner->driver->commit(f->inner);
 }
-static void f_rollback(db *d) { ((failing_db *)d)->inner->driver->rollback(((failing_db *)d)->inner); }
+static void f_rollback(db *d) {
+    ((failing_db *)d)->lost = false;
+    ((failing_db *)d)->inner->driver->rollback(((failing_db *)d)->inner);
+}
 static err f_savepoint(db *d) { return ((failing_db *)d)->inner->driver->savepoint(((failing_db *)d)->inner); }
 static err f_release(db *d) { return ((failing_db *)d)->inner->driver->release(((failing_db *)d)->inner); }
 static err f_rollback_to(db *d, bool made) {
+    if (((failing_db *)d)->lost)
+        return ERR_STORE_FULL;
     return ((failing_db *)d)->inner->driver->rollback_to(((failing_db *)d)->inner, made);
 }
 static err f_query(db *d, const char *sql, const db_value *values, size_t n, void **statement) {
@@ -34,6 +41,18 @@ static err f_query(db *d, const char *sql, const db_value *values, size_t n, voi
     if (f->until > 0)
         f->until--;
     return f->inner->driver->query(f->inner, sql, values, n, statement);
+}
+static err f_run_later(db *d, const char *sql, const db_value *values, size_t n) {
+    failing_db *f = (failing_db *)d;
+    void *statement = NULL;
+    bool row = false;
+    err e = f_query(d, sql, values, n, &statement);
+    if (e == OK) {
+        e = f->inner->driver->next(f->inner, statement, &row);
+        f->inner->driver->end(f->inner, statement);
+    }
+    f->lost |= e != OK && f->later;
+    return f->later ? OK : e;
 }
 static err f_next(db *d, void *s, bool *row) {
     return ((failing_db *)d)->inner->driver->next(((failing_db *)d)->inner, s, row);
@@ -158,7 +177,7 @@ static int set_up(void **state) {
     driver.begin = f_begin, driver.commit = f_commit, driver.rollback = f_rollback, driver.savepoint = f_savepoint,
     driver.release = f_release;
     driver.rollback_to = f_rollback_to, driver.query = f_query, driver.next = f_next, driver.end = f_end,
-    driver.changes = f_changes;
+    driver.changes = f_changes, driver.run_later = f_run_later;
     store.base.driver = &driver;
     signature_key_from_seed(seed, &root);
     seed[0] = 2;
@@ -239,10 +258,12 @@ static void any_statement_may_fail(void **state) {
     for (int k = 0; k < 2; k++) {
         int fails = 0;
         for (int at = 0; at < 100; at++) {
-            store.until = at;
+            store.until = at / 2;
+            store.later = at % 2 == 1;
             rq = CALLS[k]();
             int status = ask(&rq);
             store.until = -1;
+            store.later = false;
             if (status == GOOD[k])
                 break;
             assert_int_equal(status, 503);
@@ -253,6 +274,135 @@ static void any_statement_may_fail(void **state) {
         assert_true(fails >= 5 && fails < 100);
         assert_true(rows(COUNT[k]) > 0);
     }
+}
+
+/* ---- messages */
+
+#define MESSAGES 5
+static const uint8_t GROUP[32] = {7};
+
+/* A group whose one member is the device. */
+static void make_group(void) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    rq = enrol();
+    assert_int_equal(ask(&rq), 201);
+    db *d = &store.base;
+    DB_RUN(d, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ($1, $2, 1)", db_id(clinic), db_b(SPAN(GROUP)));
+    DB_RUN(d, "INSERT INTO members (clinic, group_id, device, active) VALUES ($1, $2, $3, 1)", db_id(clinic),
+           db_b(SPAN(GROUP)), db_id(device_name));
+    assert_false(db_failed(d));
+}
+
+/* Signed requests whose strings stay. */
+typedef struct kept_request {
+    request rq;
+    char texts[3][600], path[80], query[40];
+    uint8_t body[64];
+} kept_request;
+
+static void keep_message(kept_request *k, uint8_t id, uint8_t content, uint64_t epoch) {
+    uint8_t name[16] = {id};
+    char text[44] = {0};
+    base64url_write(text, SPAN(GROUP));
+    snprintf(k->path, sizeof k->path, "/v1/groups/%s/messages", text);
+    memset(text, 0, sizeof text);
+    base64url_write(text, SPAN(name));
+    snprintf(k->query, sizeof k->query, "id=%s", text);
+    /* RFC 9420 §6.3: version, wire format, group id, epoch, content type, and three vectors */
+    uint8_t *p = k->body;
+    memset(p, 0, sizeof k->body);
+    p[1] = 1, p[3] = 2, p[4] = 32;
+    memcpy(p + 5, GROUP, 32);
+    p[44] = (uint8_t)epoch, p[45] = 1, p[47] = 1, p[48] = content, p[49] = 1, p[50] = 9;
+    k->rq = signed_request(METHOD_POST, k->path, k->query, span_of(k->body, 51), &device, device_name);
+    memcpy(k->texts, texts, sizeof texts);
+    k->rq.signature_input = span_text(k->texts[0]);
+    k->rq.signature = span_text(k->texts[1]);
+    k->rq.content_digest = span_text(k->texts[2]);
+    k->rq.content_type = span_text("message/mls");
+}
+
+static char answers[MESSAGES][200];
+
+/* All in one batch; their statuses. */
+static void ask_all(kept_request *list, size_t n, int *statuses) {
+    const request *rq[MESSAGES];
+    response bodies[MESSAGES], *rs[MESSAGES];
+    for (size_t i = 0; i < n; i++)
+        rq[i] = &list[i].rq, rs[i] = &bodies[i];
+    assert_true(relay_batch_begin(r, NOW_MS));
+    relay_handle_all(r, rq, rs, n);
+    bool stored = relay_batch_end(r);
+    for (size_t i = 0; i < n; i++) {
+        if (!stored)
+            relay_unavailable(rs[i]);
+        statuses[i] = rs[i]->status;
+        snprintf(answers[i], sizeof answers[i], "%.*s", (int)rs[i]->body_size, rs[i]->body);
+        response_free(rs[i]);
+    }
+}
+
+static void messages_of_a_batch_are_each_answered_for_themselves(void **state) {
+    static kept_request list[MESSAGES];
+    int status[MESSAGES];
+    make_group();
+    keep_message(&list[0], 1, 5, 1);
+    keep_message(&list[1], 1, 5, 1); /* the same again */
+    keep_message(&list[2], 1, 6, 1); /* its id for another */
+    keep_message(&list[3], 2, 5, 2); /* of an epoch that is not reached */
+    list[4] = list[0];               /* the same request */
+    ask_all(list, 5, status);
+    static const int WANTED[] = {200, 200, 409, 409, 401};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(status[i], WANTED[i]);
+    assert_string_equal(answers[0], answers[1]);
+    assert_non_null(strstr(answers[2], "id-reused"));
+    assert_non_null(strstr(answers[3], "wrong-epoch"));
+    assert_non_null(strstr(answers[4], "replayed"));
+    assert_int_equal(rows("SELECT COUNT(*) FROM events WHERE kind = 1"), 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM sent s JOIN events e ON e.seq = s.seq"), 1);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), 2 + 5);
+    keep_message(&list[0], 3, 5, 1);
+    list[0].rq.signature = list[1].rq.signature;
+    keep_message(&list[1], 4, 5, 1);
+    ask_all(list, 2, status);
+    assert_int_equal(status[0], 401);
+    assert_int_equal(status[1], 200);
+    assert_int_equal(rows("SELECT MAX(seq) FROM events"), rows("SELECT seq FROM clinics"));
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), 2 + 6);
+}
+
+/* Whatever statement fails, at once or only when the transaction is to end, all get 503 and nothing is stored. */
+static void any_statement_of_messages_may_fail(void **state) {
+    static kept_request list[MESSAGES];
+    int status[MESSAGES], fails = 0;
+    make_group();
+    for (int later = 0; later < 2; later++) {
+        int64_t entries = rows("SELECT COUNT(*) FROM audit_entries"), events = rows("SELECT COUNT(*) FROM events");
+        for (int at = 0; at < 100; at++, fails++) {
+            for (int i = 0; i < MESSAGES; i++)
+                keep_message(&list[i], (uint8_t)(10 * later + i), 5, 1);
+            store.later = later == 1;
+            store.until = at;
+            ask_all(list, MESSAGES, status);
+            store.until = -1;
+            store.later = false;
+            for (int i = 1; i < MESSAGES; i++)
+                assert_int_equal(status[i], status[0]);
+            if (status[0] == 200)
+                break;
+            assert_int_equal(status[0], 503);
+            assert_int_equal(rows("SELECT COUNT(*) FROM events"), events);
+            assert_int_equal(rows("SELECT COUNT(*) FROM sent"), later * MESSAGES);
+            assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), entries);
+        }
+        assert_int_equal(rows("SELECT COUNT(*) FROM events"), events + MESSAGES);
+        assert_int_equal(rows("SELECT COUNT(*) FROM deliveries"), (later + 1) * MESSAGES);
+        assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), entries + MESSAGES);
+    }
+    assert_true(fails >= 16);
 }
 
 static void a_nonce_counts_once(void **state) {
@@ -283,17 +433,11 @@ static void old_nonces_go(void **state) {
 
 /* ---- what happens by itself */
 
-/* A group whose one member is the device, and a message that waits in it. */
+/* The group, and a message that waits in it. */
 static void schedule_one(void) {
-    static const uint8_t GROUP[32] = {7}, ID[16] = {8};
-    request rq = make_clinic();
-    assert_int_equal(ask(&rq), 201);
-    rq = enrol();
-    assert_int_equal(ask(&rq), 201);
+    static const uint8_t ID[16] = {8};
     db *d = &store.base;
-    DB_RUN(d, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ($1, $2, 1)", db_id(clinic), db_b(SPAN(GROUP)));
-    DB_RUN(d, "INSERT INTO members (clinic, group_id, device, active) VALUES ($1, $2, $3, 1)", db_id(clinic),
-           db_b(SPAN(GROUP)), db_id(device_name));
+    make_group();
     DB_RUN(d,
            "INSERT INTO scheduled (clinic, device, message_id, deliver_at, group_id, data) VALUES ($1, $2, $3, $4, $5, "
            "$6)",
@@ -500,6 +644,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_refused_request_undoes_only_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failing_commit_stores_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_statement_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(messages_of_a_batch_are_each_answered_for_themselves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(any_statement_of_messages_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
