@@ -155,16 +155,19 @@ static void put_event(text *t, const db_rows *r) {
     text_put(t, "}");
 }
 
+static db_rows inbox_query(db *d, const inbox_wait *wait) {
+    return DB_QUERY(d,
+                    "SELECT e.seq, e.kind, e.at, e.group_id, e.sender, e.ref, e.number, e.data FROM deliveries d "
+                    "JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "
+                    "WHERE d.clinic = $1 AND d.device = $2 AND d.seq > $3 ORDER BY d.seq LIMIT $4",
+                    db_id(wait->clinic), db_id(wait->device), db_i(wait->after), db_i(wait->limit));
+}
+
 /* Appends the events after `after`; separated by commas, or each as a frame of an event stream. Returns the last one's
  * sequence number, or `after` when there are none. */
-static int64_t inbox_read(db *d, const inbox_wait *wait, bool frames, text *t) {
+static int64_t inbox_read(db_rows r, const inbox_wait *wait, bool frames, text *t) {
     int64_t last = wait->after;
     size_t start = t->n;
-    db_rows r = DB_QUERY(d,
-                         "SELECT e.seq, e.kind, e.at, e.group_id, e.sender, e.ref, e.number, e.data FROM deliveries d "
-                         "JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "
-                         "WHERE d.clinic = $1 AND d.device = $2 AND d.seq > $3 ORDER BY d.seq LIMIT $4",
-                         db_id(wait->clinic), db_id(wait->device), db_i(wait->after), db_i(wait->limit));
     while (db_next(&r)) {
         /* 4/3 for base64url; a first event of any size goes alone. */
         if (t->n > start && t->n - start + db_bytes(&r, 7).n * 4 / 3 > INBOX_BYTES_MAX)
@@ -186,9 +189,9 @@ static int64_t inbox_read(db *d, const inbox_wait *wait, bool frames, text *t) {
 }
 
 /* {"events":[…],"next":N,"now":…}; returns whether there are events. */
-static bool inbox_page(db *d, const inbox_wait *wait, int64_t now_ms, text *t) {
+static bool inbox_page(db_rows r, const inbox_wait *wait, int64_t now_ms, text *t) {
     text_put(t, "{\"events\":[");
-    int64_t last = inbox_read(d, wait, false, t);
+    int64_t last = inbox_read(r, wait, false, t);
     text_put(t, "],\"next\":");
     text_integer(t, last);
     text_member_integer(t, "now", now_ms);
@@ -208,12 +211,16 @@ bool call_inbox(call *c) {
     memcpy(wait.clinic, c->clinic, ID_SIZE);
     memcpy(wait.device, c->device, ID_SIZE);
     call_object_number(c, wait.after);
+    /* What lies behind the cursor does not change by acknowledging what lies before it, so it can be asked for at the same time. */
+    db_rows page = {.db = c->db};
+    if (!c->rq->event_stream)
+        page = inbox_query(c->db, &wait);
     bool took = inbox_acknowledge(c, c->device, wait.after);
     if (c->rq->event_stream) {
         *c->rs = (response){.status = 200, .type = "text/event-stream", .then = THEN_STREAM, .wait = wait};
         return true;
     }
-    bool gave = inbox_page(c->db, &wait, c->now_ms, &c->out);
+    bool gave = inbox_page(page, &wait, c->now_ms, &c->out);
     c->not_audited = !took && !gave; /* looking for news and finding none is not an access */
     if (gave || wait.seconds == 0)
         return answer(c, 200);
@@ -223,11 +230,22 @@ bool call_inbox(call *c) {
 
 /* ---- afterwards, for those who wait */
 
-static bool is_revoked(db *d, const inbox_wait *wait) {
-    db_rows r = DB_QUERY(d, "SELECT revoked FROM devices WHERE clinic = $1 AND device = $2", db_id(wait->clinic),
-                         db_id(wait->device));
-    bool revoked = db_next(&r) && db_integer(&r, 0) != 0;
-    db_end(&r);
+/* Both are asked for at the same time. */
+typedef struct look {
+    db_rows device, page;
+} look;
+
+static look look_for(db *d, const inbox_wait *wait) {
+    return (look){.device = DB_QUERY(d, "SELECT revoked FROM devices WHERE clinic = $1 AND device = $2",
+                                     db_id(wait->clinic), db_id(wait->device)),
+                  .page = inbox_query(d, wait)};
+}
+
+static bool is_revoked(look *l) {
+    bool revoked = db_next(&l->device) && db_integer(&l->device, 0) != 0;
+    db_end(&l->device);
+    if (revoked)
+        db_end(&l->page);
     return revoked;
 }
 
@@ -235,11 +253,12 @@ bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now
     text t = {0};
     *rs = (response){.status = 200, .type = "application/json"};
     r->db->error = OK;
-    if (is_revoked(r->db, wait)) {
+    look l = look_for(r->db, wait);
+    if (is_revoked(&l)) {
         problem_write(rs, PROBLEM_REVOKED, "this device may not ask for anything any more", NULL, 0);
         return true;
     }
-    bool any = inbox_page(r->db, wait, now_ms, &t);
+    bool any = inbox_page(l.page, wait, now_ms, &t);
     if (db_failed(r->db) || t.failed) {
         text_free(&t);
         relay_unavailable(rs);
@@ -256,8 +275,9 @@ bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now
 
 bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out) {
     r->db->error = OK;
-    if (is_revoked(r->db, wait))
+    look l = look_for(r->db, wait);
+    if (is_revoked(&l))
         return false;
-    wait->after = inbox_read(r->db, wait, true, out);
+    wait->after = inbox_read(l.page, wait, true, out);
     return !db_failed(r->db) && !out->failed;
 }

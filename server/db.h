@@ -49,6 +49,7 @@ typedef struct db_driver {
     bool (*is_null)(void *statement, int column);
     void (*end)(db *, void *statement);
     int64_t (*changes)(db *);
+    bool pipelined; /* a query is under way until its rows are asked for, and several of one statement may be */
     /* NULL, all three: nobody shares this database. */
     err (*notify)(db *, span bytes);
     int (*descriptor)(db *);
@@ -91,6 +92,9 @@ int64_t db_run_values(db *d, const char *sql, const db_value *values, size_t n);
  * the whole transaction does, whatever savepoint it was run under. */
 void db_run_later_values(db *d, const char *sql, const db_value *values, size_t n);
 #define DB_RUN_LATER(d, sql, ...) db_run_later_values((d), (sql), (db_value[]){__VA_ARGS__}, DB_COUNT(__VA_ARGS__))
+
+/* Is it worth while, and allowed, to begin several queries of one statement before the rows of the first are asked for? */
+static inline bool db_pipelined(const db *d) { return d->driver->pipelined; }
 
 /* ---- statements of many rows: `INSERT INTO t (…) VALUES` rows `tail`. Each size that is a power of two is a statement of its own,
  * made when it is first used. */

@@ -51,6 +51,9 @@ typedef struct postgres_db {
     int64_t changes;
     int64_t tried_ms; /* to connect again */
     bool missed;      /* notifications, while the connection was down */
+    /* To others after the commit: of each piece two bytes that say how long it is, and itself. */
+    uint8_t *told;
+    size_t told_size, told_room;
     bool broken;      /* the connection can't be used any more */
     err lost;         /* why the transaction is lost: a statement failed whose result nobody asked for */
     /* Statements prepared on this connection; the address is the name. */
@@ -156,19 +159,22 @@ static void statement_answered(postgres_db *d, const under_way *u, PGresult *res
     }
 }
 
+/* What comes afterwards is not skipped if something failed before, and the server answers. */
+static void synchronise(postgres_db *d) {
+    if (d->unsynchronised == 0)
+        return;
+    if (PQpipelineSync(d->connection) != 1) {
+        (void)failed(d, NULL, "statement");
+        give_up(d);
+        return;
+    }
+    d->queue[d->queued++] = (under_way){.kind = SYNCHRONISATION};
+    d->unsynchronised = 0;
+}
+
 /* Waits for everything that is under way. */
 static void take_in(postgres_db *d) {
-    if (d->queued == 0)
-        return;
-    if (d->unsynchronised > 0) {
-        if (PQpipelineSync(d->connection) != 1) {
-            (void)failed(d, NULL, "statement");
-            give_up(d);
-            return;
-        }
-        d->queue[d->queued++] = (under_way){.kind = SYNCHRONISATION};
-        d->unsynchronised = 0;
-    }
+    synchronise(d);
     for (size_t i = 0; i < d->queued; i++) {
         PGresult *result = PQgetResult(d->connection);
         if (result == NULL || !alive(d)) {
@@ -367,6 +373,7 @@ static err begin(db *base) {
     (void)!PQconsumeInput(d->connection);
     TRY(reconnect(d));
     d->lost = OK;
+    d->told_size = 0;
     return run_later(base, BEGIN, NULL, 0);
 }
 
@@ -375,14 +382,31 @@ static err lock(db *base, span clinic) {
     return run_later(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = clinic}, 1);
 }
 
+/* PostgreSQL commits transactions that notify one after the other, flushes of the log included. So others are told in a transaction
+ * of its own, which needs none. It is sent together with the COMMIT: the server has it even if this relay dies now. */
+static void tell(postgres_db *d) {
+    static const char SQL[] =
+        "SELECT set_config('synchronous_commit', 'off', true), pg_notify('sotto', encode($1, 'hex'))";
+    for (size_t at = 0, n; at < d->told_size; at += 2 + n) {
+        const uint8_t *p = d->told + at;
+        n = (size_t)(p[0] << 8 | p[1]);
+        synchronise(d);
+        (void)!send(d, SQL, &(db_value){.kind = DB_BYTES, .bytes = span_of(p + 2, n)}, 1, NULL);
+    }
+    d->told_size = 0;
+}
+
 /* A COMMIT of a failed transaction says ROLLBACK and is no error to PostgreSQL. */
 static err commit(db *base) {
     postgres_db *d = (postgres_db *)base;
     postgres_rows rows = {.result = NULL};
     TRY(send(d, COMMIT, NULL, 0, &rows));
+    tell(d);
     take_in(d);
-    bool done = rows.error == OK && d->lost == OK && strcmp(PQcmdStatus(rows.result), "COMMIT") == 0;
+    bool done = rows.error == OK && strcmp(PQcmdStatus(rows.result), "COMMIT") == 0;
     PQclear(rows.result);
+    if (done && alive(d))
+        d->lost = OK; /* others were not told: they look by themselves before long */
     return done ? OK : rows.error != OK ? rows.error : d->lost != OK ? d->lost : ERR_STORE;
 }
 
@@ -414,8 +438,22 @@ static err rollback_to(db *base, bool made) {
 /* ---- others */
 
 static err notify(db *base, span told) {
-    static const char SQL[] = "SELECT pg_notify('sotto', encode($1, 'hex'))";
-    return run_later(base, SQL, &(db_value){.kind = DB_BYTES, .bytes = told}, 1);
+    postgres_db *d = (postgres_db *)base;
+    size_t needed = d->told_size + 2 + told.n;
+    if (told.n > NOTIFY_MAX)
+        return ERR_LIMIT;
+    if (needed > d->told_room) {
+        uint8_t *p = realloc(d->told, 2 * needed);
+        if (p == NULL)
+            return ERR_NO_MEMORY;
+        d->told = p;
+        d->told_room = 2 * needed;
+    }
+    d->told[d->told_size] = (uint8_t)(told.n >> 8);
+    d->told[d->told_size + 1] = (uint8_t)told.n;
+    memcpy(d->told + d->told_size + 2, told.p, told.n);
+    d->told_size = needed;
+    return OK;
 }
 
 static int descriptor(db *base) { return PQsocket(((postgres_db *)base)->connection); }
@@ -442,6 +480,7 @@ static bool heard(db *base, uint8_t *out, size_t *n, bool *missed) {
 static void close_db(db *base) {
     postgres_db *d = (postgres_db *)base;
     PQfinish(d->connection);
+    free(d->told);
     free(d);
 }
 
@@ -460,6 +499,7 @@ static const db_driver DRIVER = {.begin = begin,
                                  .is_null = is_null,
                                  .end = end,
                                  .changes = changes,
+                                 .pipelined = true,
                                  .notify = notify,
                                  .descriptor = descriptor,
                                  .heard = heard,

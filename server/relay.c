@@ -731,11 +731,29 @@ bool relay_batch_begin(relay *r, int64_t now_ms) {
     return db_begin(r->db) == OK;
 }
 
-/* Relays that share the database are told in the same transaction. Which clinic it is they need not know: a wake-up only makes
- * them look. */
+static int by_device_and_push(const void *a, const void *b) {
+    const wake *one = a, *other = b;
+    int order = memcmp(one->device, other->device, ID_SIZE);
+    return order != 0 ? order : (int)other->push - (int)one->push;
+}
+
+/* Each device once for each that is to be done for it: one who reads all may have been given something by each request. */
+static void wakes_unique(relay_wakes_list *list) {
+    size_t kept = 0;
+    if (list->n > 1)
+        qsort(list->p, list->n, sizeof *list->p, by_device_and_push);
+    for (size_t i = 0; i < list->n; i++)
+        if (kept == 0 || by_device_and_push(&list->p[i], &list->p[kept - 1]) != 0)
+            list->p[kept++] = list->p[i];
+    list->n = kept;
+}
+
+/* Relays that share the database are told when it is stored. Which clinic it is they need not know: a wake-up only makes them
+ * look. */
 static void tell_others(relay *r) {
     uint8_t told[NOTIFY_MAX];
     size_t n = 0;
+    wakes_unique(&r->wakes);
     if (relay_descriptor(r) < 0)
         return;
     for (size_t i = 0; i < r->wakes.n; i++) {

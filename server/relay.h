@@ -43,7 +43,7 @@ const char *relay_call_of(const request *rq);
 /* Outside a batch. Does the database take a write now? */
 bool relay_ready(relay *r, int64_t now_ms);
 
-/* Devices that got something in the last batch, some perhaps more than once. Valid until the next batch begins. */
+/* Devices that got something in the last batch, once for each value of `push`. Valid until the next batch begins. */
 typedef enum wake_push {
     WAKE_ONLY,      /* nothing to ring for */
     WAKE_PUSH,      /* a message or welcome by another device */
