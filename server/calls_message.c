@@ -121,67 +121,87 @@ bool call_message(call *c) {
 typedef struct message {
     call *call;
     message_input in;
+    uint64_t epoch;
     int64_t seq;
     span members;
+    db_rows asked; /* for its group */
 } message;
 
-/* The group, asked for if need be. NULL: there is none, it is too large to be remembered, or the database failed. */
-static const known_group *group_of(call *c, const uint8_t group_id[GROUP_BYTES]) {
-    directory *d = c->relay->directory;
-    known_group *g = directory_group(d, group_id);
-    if (g != NULL && g->generation == c->state->generation && memcmp(g->clinic, c->clinic, ID_SIZE) == 0)
-        return g;
-    db_rows r = DB_QUERY(c->db,
-                         "SELECT g.epoch, m.device FROM mls_groups g LEFT JOIN members m ON m.clinic = g.clinic AND "
-                         "m.group_id = g.group_id AND m.active = 1 WHERE g.clinic = $1 AND g.group_id = $2 LIMIT $3",
-                         db_id(c->clinic), db_b(span_of(group_id, GROUP_BYTES)), db_i(GROUP_REMEMBERED_MAX + 1));
-    size_t n = 0;
-    for (g = NULL; db_next(&r) && n <= GROUP_REMEMBERED_MAX; n++) {
-        if (g == NULL) {
-            g = directory_add_group(d, group_id);
-            memcpy(g->clinic, c->clinic, ID_SIZE);
-            g->epoch = db_integer(&r, 0);
-        }
-        if (n < GROUP_REMEMBERED_MAX && !db_is_null(&r, 1))
-            memcpy(g->members[g->count++], db_bytes(&r, 1).p, ID_SIZE);
-    }
-    db_end(&r);
-    if (g == NULL)
-        return NULL;
-    if (n > GROUP_REMEMBERED_MAX || db_failed(c->db)) {
-        directory_forget_group(d, group_id);
-        return NULL;
-    }
-    g->generation = c->state->generation;
-    return g;
+static const known_group *known_now(const message *m) {
+    const call *c = m->call;
+    const known_group *g = directory_group(c->relay->directory, m->in.group_id);
+    bool now = g != NULL && g->generation == c->state->generation && memcmp(g->clinic, c->clinic, ID_SIZE) == 0;
+    return now ? g : NULL;
 }
 
-/* Reads one and answers it as if its id were new. False: it is refused, or to be run by itself. */
-static bool message_prepare(call *c, message *out) {
-    message_input *in = &out->in;
+static db_rows ask_group(const message *m) {
+    return DB_QUERY(m->call->db,
+                    "SELECT g.epoch, m.device FROM mls_groups g LEFT JOIN members m ON m.clinic = g.clinic AND "
+                    "m.group_id = g.group_id AND m.active = 1 WHERE g.clinic = $1 AND g.group_id = $2 LIMIT $3",
+                    db_id(m->call->clinic), db_b(SPAN(m->in.group_id)), db_i(GROUP_REMEMBERED_MAX + 1));
+}
+
+/* Remembers the group, unless there is none or it is too large. */
+static void take_group(message *m) {
+    const call *c = m->call;
+    directory *d = c->relay->directory;
+    known_group *g = NULL;
+    size_t n = 0;
+    for (; db_next(&m->asked) && n <= GROUP_REMEMBERED_MAX; n++) {
+        if (g == NULL) {
+            g = directory_add_group(d, m->in.group_id);
+            memcpy(g->clinic, c->clinic, ID_SIZE);
+            g->epoch = db_integer(&m->asked, 0);
+            g->generation = c->state->generation;
+        }
+        if (n < GROUP_REMEMBERED_MAX && !db_is_null(&m->asked, 1))
+            memcpy(g->members[g->count++], db_bytes(&m->asked, 1).p, ID_SIZE);
+    }
+    db_end(&m->asked);
+    if (n > GROUP_REMEMBERED_MAX || db_failed(c->db))
+        directory_forget_group(d, m->in.group_id);
+}
+
+/* Reads one, and asks for its group if need be. False: it is refused, or to be run by itself. */
+static bool message_begin(call *c, message *out) {
     private_message m;
-    if (!message_read(c, in, &m)) {
+    *out = (message){.call = c};
+    if (!message_read(c, &out->in, &m)) {
         c->done = true;
         return false;
     }
-    const known_group *g = in->deliver_at == 0 ? group_of(c, in->group_id) : NULL;
+    if (out->in.deliver_at != 0)
+        return false;
+    out->epoch = m.epoch;
+    if (known_now(out) == NULL)
+        out->asked = ask_group(out);
+    if (!db_pipelined(c->db))
+        take_group(out);
+    return true;
+}
+
+/* Answers one as if its id were new. False: it is to be run by itself, or there is no memory. */
+static bool message_prepare(message *m) {
+    call *c = m->call;
+    if (db_pipelined(c->db))
+        take_group(m);
+    const known_group *g = known_now(m);
     if (g == NULL)
         return false;
-    group_facts facts = {.exists = true, .epoch = g->epoch};
-    for (size_t i = 0; i < g->count && !facts.member; i++)
-        facts.member = memcmp(g->members[i], c->device, ID_SIZE) == 0;
+    bool member = false;
+    for (size_t i = 0; i < g->count && !member; i++)
+        member = memcmp(g->members[i], c->device, ID_SIZE) == 0;
     /* Whether its id was used comes before what the group says. */
-    if (!facts.member || m.epoch > (uint64_t)g->epoch ||
-        arena_copy(c->arena, span_of(g->members, g->count * ID_SIZE), &out->members) != OK)
+    if (!member || m->epoch > (uint64_t)g->epoch ||
+        arena_copy(c->arena, span_of(g->members, g->count * ID_SIZE), &m->members) != OK)
         return false;
     size_t woken = c->relay->wakes.n;
     for (size_t i = 0; i < g->count; i++)
         wake_device(c, g->members[i]);
-    message_digest(c, in);
-    out->call = c;
-    out->seq = event_next(c);
-    push_wanted(c, woken, out->seq);
-    (void)message_answer(c, in, out->seq);
+    message_digest(c, &m->in);
+    m->seq = event_next(c);
+    push_wanted(c, woken, m->seq);
+    (void)message_answer(c, &m->in, m->seq);
     if (!c->over_wakes && c->rs->status == 200)
         return true;
     relay_unavailable(c->rs);
@@ -264,10 +284,15 @@ static void store_deliveries(relay *r, const message *list, size_t n) {
 
 void messages_take(relay *r, call *const *calls, size_t n) {
     call *stored[BATCH_MAX];
-    size_t kept = 0;
+    size_t begun = 0, kept = 0;
     message *list = arena_take(&r->scratch, n, sizeof *list);
-    for (size_t i = 0; list != NULL && i < n && !db_failed(r->db); i++)
-        kept += message_prepare(calls[i], &list[kept]) ? 1 : 0;
+    if (list == NULL)
+        return;
+    for (size_t i = 0; i < n; i++)
+        begun += message_begin(calls[i], &list[begun]) ? 1 : 0;
+    for (size_t i = 0; i < begun; i++)
+        if (message_prepare(&list[i]))
+            list[kept++] = list[i];
     kept = keep_new(r, list, kept);
     store_events(r, list, kept);
     store_deliveries(r, list, kept);

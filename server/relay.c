@@ -200,8 +200,11 @@ bool chain_verify(call *c, const certificate_chain *chain) {
 
 /* ---- who asks */
 
-static bool find_clinic_of(call *c, const uint8_t name[ID_SIZE]) {
-    db_rows r = DB_QUERY(c->db, "SELECT clinic FROM directory WHERE name = $1", db_id(name));
+static db_rows ask_clinic_of(call *c, const uint8_t name[ID_SIZE]) {
+    return DB_QUERY(c->db, "SELECT clinic FROM directory WHERE name = $1", db_id(name));
+}
+
+static bool take_clinic_of(call *c, db_rows r) {
     bool found = db_next(&r);
     if (found)
         memcpy(c->clinic, db_bytes(&r, 0).p, ID_SIZE);
@@ -216,18 +219,23 @@ static void use_device(call *c, const known_device *known) {
     c->not_after = known->not_after;
 }
 
-/* In the call's clinic, which must be open. */
-static bool find_device(call *c) {
-    known_device *known = directory_device(c->relay->directory, c->device);
-    if (known != NULL && known->generation == c->state->generation && memcmp(known->clinic, c->clinic, ID_SIZE) == 0) {
-        use_device(c, known);
-        return true;
-    }
-    db_rows r =
-        DB_QUERY(c->db, "SELECT public_key, rights, revoked, not_after FROM devices WHERE clinic = $1 AND device = $2",
-                 db_id(c->clinic), db_id(c->device));
-    bool found = db_next(&r);
-    if (found) {
+/* What the directory holds of the call's device, if it still holds in the call's clinic, which must be open. */
+static const known_device *known_now(call *c) {
+    const known_device *known = directory_device(c->relay->directory, c->device);
+    bool now =
+        known != NULL && known->generation == c->state->generation && memcmp(known->clinic, c->clinic, ID_SIZE) == 0;
+    return now ? known : NULL;
+}
+
+static db_rows ask_device(call *c) {
+    return DB_QUERY(c->db,
+                    "SELECT public_key, rights, revoked, not_after FROM devices WHERE clinic = $1 AND device = $2",
+                    db_id(c->clinic), db_id(c->device));
+}
+
+static const known_device *take_device(call *c, db_rows r) {
+    known_device *known = NULL;
+    if (db_next(&r)) {
         known = directory_add_device(c->relay->directory, c->device);
         memcpy(known->clinic, c->clinic, ID_SIZE);
         memcpy(known->key, db_bytes(&r, 0).p, sizeof known->key);
@@ -235,22 +243,27 @@ static bool find_device(call *c) {
         known->rights = (uint32_t)db_integer(&r, 1);
         known->revoked = db_integer(&r, 2) != 0;
         known->not_after = db_integer(&r, 3);
-        use_device(c, known);
     }
     db_end(&r);
-    return found;
+    return known;
+}
+
+static bool find_device(call *c) {
+    const known_device *known = known_now(c);
+    if (known == NULL)
+        known = take_device(c, ask_device(c));
+    if (known != NULL)
+        use_device(c, known);
+    return known != NULL;
 }
 
 /* The clinic in which a device, or an invite, is: as the directory says, or the database. */
 static bool find_clinic_of_device(call *c, bool *remembered) {
     const known_device *known = directory_device(c->relay->directory, c->device);
     *remembered = known != NULL;
-    if (known != NULL)
-        memcpy(c->clinic, known->clinic, ID_SIZE);
-    else if (find_clinic_of(c, c->device))
-        memcpy(directory_add_device(c->relay->directory, c->device)->clinic, c->clinic, ID_SIZE);
-    else
-        return false;
+    if (known == NULL)
+        return take_clinic_of(c, ask_clinic_of(c, c->device));
+    memcpy(c->clinic, known->clinic, ID_SIZE);
     return true;
 }
 
@@ -328,7 +341,7 @@ static bool who_invite(call *c) {
         problem(c, PROBLEM_FORBIDDEN, "an invitation is read with its own key: keyid must be the id in the path");
         return false;
     }
-    if (find_clinic_of(c, c->device) && batch_open(c) && find_invite(c))
+    if (take_clinic_of(c, ask_clinic_of(c, c->device)) && batch_open(c) && find_invite(c))
         return true;
     if (!db_failed(c->db))
         problem(c, PROBLEM_NOT_FOUND, "there is no such invitation");
@@ -599,19 +612,61 @@ static bool by_device(const call *c) {
     return !c->done && (c->way->who == WHO_DEVICE || c->way->who == WHO_DEVICE_OR_INVITE);
 }
 
+/* Puts what is asked for several calls into the directory: one after the other, or all of it under way at once. */
+static void ask_for_all(call *const *calls, size_t n, db_rows (*ask)(call *), void (*take)(call *, db_rows)) {
+    db_rows rows[BATCH_MAX];
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = ask(calls[i]);
+        if (!db_pipelined(calls[i]->db))
+            take(calls[i], rows[i]);
+    }
+    for (size_t i = 0; i < n && db_pipelined(calls[i]->db); i++)
+        take(calls[i], rows[i]);
+}
+
+static db_rows ask_own_clinic(call *c) { return ask_clinic_of(c, c->device); }
+
+static void remember_clinic(call *c, db_rows r) {
+    if (take_clinic_of(c, r))
+        memcpy(directory_add_device(c->relay->directory, c->device)->clinic, c->clinic, ID_SIZE);
+}
+
+static void remember_device(call *c, db_rows r) { (void)take_device(c, r); }
+
 static void open_clinics(relay *r, call *calls, size_t n) {
+    call *unknown[BATCH_MAX] = {NULL};
     uint8_t clinics[BATCH_MAX][ID_SIZE];
-    size_t count = 0;
+    size_t asked = 0, count = 0;
     for (size_t i = 0; i < n; i++) {
         call *c = &calls[i];
-        bool remembered;
         if (!by_device(c))
             continue;
         memcpy(c->device, c->head.keyid, ID_SIZE);
-        if (find_clinic_of_device(c, &remembered))
-            memcpy(clinics[count++], c->clinic, ID_SIZE);
+        if (directory_device(r->directory, c->device) == NULL)
+            unknown[asked++] = c;
+    }
+    ask_for_all(unknown, asked, ask_own_clinic, remember_clinic);
+    for (size_t i = 0; i < n; i++) {
+        const known_device *known = by_device(&calls[i]) ? directory_device(r->directory, calls[i].device) : NULL;
+        if (known != NULL)
+            memcpy(clinics[count++], known->clinic, ID_SIZE);
     }
     batch_open_all(r, clinics, count);
+}
+
+static void know_devices(relay *r, call *calls, size_t n) {
+    call *unknown[BATCH_MAX] = {NULL};
+    size_t asked = 0;
+    for (size_t i = 0; i < n; i++) {
+        call *c = &calls[i];
+        const known_device *known = by_device(c) ? directory_device(r->directory, c->device) : NULL;
+        if (known == NULL)
+            continue;
+        memcpy(c->clinic, known->clinic, ID_SIZE);
+        if (batch_open(c) && known_now(c) == NULL)
+            unknown[asked++] = c;
+    }
+    ask_for_all(unknown, asked, ask_device, remember_device);
 }
 
 /* Those that are identified have their nonces asked for; the others are done. */
@@ -654,6 +709,7 @@ void relay_handle_all(relay *r, const request *const *requests, response *const 
     for (size_t i = 0; i < n; i++)
         begin_call(r, requests[i], responses[i], &calls[i]);
     open_clinics(r, calls, n);
+    know_devices(r, calls, n);
     identify_all(r, calls, n);
     take_messages(r, calls, n);
     for (size_t i = 0; i < n; i++) {

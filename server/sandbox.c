@@ -125,6 +125,8 @@ static bool load(void) {
     conditions(&m);
     /* A number of another processor's table, as 32-bit ones, is an attack too. */
     bool done = !m.failed && seccomp_attr_set(m.filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) == 0;
+    /* Threads that there are already too. */
+    done = done && seccomp_attr_set(m.filter, SCMP_FLTATR_CTL_TSYNC, 1) == 0;
     /* Best effort: the kernel notes what was refused where it keeps such notes; an old one can't, and lookups by a tree are newer too. */
     (void)seccomp_attr_set(m.filter, SCMP_FLTATR_CTL_LOG, 1);
     (void)seccomp_attr_set(m.filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
