@@ -33,10 +33,11 @@ typedef enum audit_call {
     AUDIT_READ_BLOB = 20,
     AUDIT_DELETE_BLOB = 21,
     AUDIT_PUT_PUSH = 22,
-    AUDIT_DELETE_PUSH = 23
+    AUDIT_DELETE_PUSH = 23,
+    AUDIT_RESTORED = 128 /* by the operator: the database was put back from a copy */
 } audit_call;
 
-enum audit_who { AUDIT_BY_DEVICE = 1, AUDIT_BY_INVITE = 2, AUDIT_BY_CLINIC = 3 };
+enum audit_who { AUDIT_BY_DEVICE = 1, AUDIT_BY_INVITE = 2, AUDIT_BY_CLINIC = 3, AUDIT_BY_OPERATOR = 4 };
 
 typedef struct audit_entry {
     uint64_t number, at;

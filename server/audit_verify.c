@@ -15,6 +15,8 @@ typedef struct row {
     uint8_t hash[AUDIT_HASH_SIZE], previous[AUDIT_HASH_SIZE];
     uint64_t inside; /* the entry's own number */
     bool readable;
+    bool restored; /* the operator put a copy back, that ended with entry `kept` */
+    int64_t kept;
 } row;
 
 typedef struct verification {
@@ -134,13 +136,32 @@ static void read_row(row *out, const db_rows *r) {
     out->readable = wire_end(&w) == OK;
     out->inside = e.number;
     memcpy(out->previous, e.previous, sizeof out->previous);
+    out->restored = out->readable && e.call == AUDIT_RESTORED && e.who == AUDIT_BY_OPERATOR && e.object_size == 8;
+    for (size_t i = 0; i < 8 && out->restored; i++)
+        out->kept = (int64_t)((uint64_t)out->kept << 8 | e.object[i]);
+}
+
+/* No fault of the log: it says itself that entries are gone. Whoever holds a checkpoint of them is told. */
+static void pass_restore(verification *v, const row *at) {
+    char clinic[BASE64URL_SIZE(ID_SIZE)];
+    base64url_write(clinic, SPAN(v->clinic));
+    printf("%.*s restored at %lld: the database was put back from a copy that ended with entry %lld\n",
+           (int)sizeof clinic, clinic, (long long)at->number, (long long)at->kept);
+    for (size_t i = 0; i < v->given_count; i++) {
+        const audit_checkpoint *p = &v->given[i];
+        if (memcmp(p->clinic, v->clinic, ID_SIZE) == 0 && (int64_t)p->number > at->kept &&
+            (int64_t)p->number < at->number)
+            found(v, "truncation", at->kept + 1, "the restoring cut off what the checkpoint given was made of");
+    }
 }
 
 /* hash: of the row before; *linked: whether that row stands where it belongs, so that a link to it can be judged. */
 static void walk_row(verification *v, const row *at, uint8_t hash[AUDIT_HASH_SIZE], bool *linked) {
     bool judged = *linked;
     *linked = true;
-    if (at->number != v->last + 1) {
+    if (at->restored && at->kept == v->last && at->number > v->last) {
+        pass_restore(v, at);
+    } else if (at->number != v->last + 1) {
         broken(v, "deletion", v->last + 1, at->number == v->last + 2 ? "an entry is missing" : "entries are missing");
         judged = false;
     }

@@ -11,6 +11,7 @@
 #include <sqlite3.h>
 
 #include "log.h"
+#include "restored.h"
 #include "schema.h"
 
 #define BUSY_MS 10000
@@ -152,6 +153,18 @@ static err remove_log(const char *path) {
     return flush_folder(path);
 }
 
+/* Brings the copy up to date, and raises its numbers. */
+static err go_on(const char *part) {
+    char log[PATH_MAX];
+    db *d = NULL;
+    TRY(db_open_sqlite(part, false, &d));
+    err e = database_restored(d, clock_now_ms());
+    db_close(d); /* what was written goes from the log into the file; else the log stays */
+    if (e == OK && snprintf(log, sizeof log, "%s-wal", part) < (int)sizeof log && access(log, F_OK) != 0)
+        return flush(part, O_RDONLY);
+    return wrong("restore", "the copy can't be written to");
+}
+
 err backup_restore(const char *file, const char *path, bool force) {
     char part[PATH_MAX];
     struct stat st;
@@ -165,10 +178,14 @@ err backup_restore(const char *file, const char *path, bool force) {
     if (e == OK)
         e = check(part);
     if (e == OK)
+        e = go_on(part);
+    if (e == OK)
         e = remove_log(path);
     if (e == OK)
         e = put_in_place(part, path);
-    if (e != OK)
+    if (e != OK) {
         (void)unlink(part);
+        (void)!remove_log(part);
+    }
     return e;
 }

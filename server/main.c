@@ -18,6 +18,7 @@
 #include "options.h"
 #include "privileges.h"
 #include "push.h"
+#include "restored.h"
 
 static err database_path(const options *o, char out[PATH_MAX]) {
     return snprintf(out, PATH_MAX, "%s/relay.db", o->data) < PATH_MAX ? OK : ERR_TOO_LARGE;
@@ -142,9 +143,21 @@ static err backup(options *o, const account *a) {
     return backup_make(path, o->to);
 }
 
+/* Its own tools have put a copy of a PostgreSQL back. */
+static err restored(options *o, const account *a) {
+    db *d = NULL;
+    TRY(become(a));
+    TRY(open_database(o, false, &d));
+    err e = database_restored(d, clock_now_ms());
+    db_close(d);
+    return e;
+}
+
 static err restore(options *o, const account *a) {
     char path[PATH_MAX];
     int lock = -1;
+    if (o->db != NULL)
+        return restored(o, a);
     err e = database_path(o, path);
     if (e == OK)
         e = make_folder(o, a);
@@ -204,9 +217,11 @@ int main(int argc, char **argv) {
     if (i == sizeof COMMANDS / sizeof *COMMANDS)
         return refuse("there is no such command; see sotto-relay help");
     bool copies = COMMANDS[i].run == backup, restores = COMMANDS[i].run == restore;
-    if ((copies || restores) && o.db != NULL)
-        return refuse("PostgreSQL has its own tools: pg_dump --format=custom for a copy, pg_restore to put it back");
-    if ((copies && o.to == NULL) || (restores && o.from == NULL))
+    if (o.db != NULL && (copies || (restores && o.from != NULL)))
+        return refuse(
+            "PostgreSQL has its own tools: pg_dump --format=custom for a copy, pg_restore to put it back, and then "
+            "restore --db without --from");
+    if ((copies && o.to == NULL) || (restores && o.from == NULL && o.db == NULL))
         return refuse(copies ? "say --to FILE" : "say --from FILE");
     (void)umask(077);
     err e = o.user != NULL ? account_find(o.user, &a) : OK;

@@ -13,6 +13,8 @@ static const char USAGE[] =
     "       sotto-relay init DATABASE              make it or bring it up to date, and end\n"
     "       sotto-relay backup --data DIR --to FILE       copy it whole; also while a relay serves it\n"
     "       sotto-relay restore --data DIR --from FILE    put such a copy back; no relay may serve it\n"
+    "       sotto-relay restore --db postgres://…  after PostgreSQL's own tools have put a copy back, before it is "
+    "served\n"
     "       sotto-relay doctor DATABASE            say what is in it, as JSON; also while a relay serves it\n"
     "       sotto-relay audit verify DATABASE [--clinic NAME] [--checkpoint FILE]\n"
     "                                              is the audit log whole? Also while a relay serves it; 1: it is not\n"

@@ -1,39 +1,14 @@
 // The audit log: what becomes an entry, that its chain and checkpoints verify with node:crypto alone, and that whatever somebody
 // does to it in the database is found by `sotto-relay audit verify`, by name.
 import assert from 'node:assert/strict';
-import { createPublicKey, randomBytes, verify } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CALLS, WHO, log } from './support/audit-log.mjs';
-import { CONTENT, Clinic, ON_POSTGRES, RELAY, RIGHT, RelayProcess, b64u, enrol, exchange, postgres, privateMessage, problemName, register, sha256, sleep } from './support/relay-client.mjs';
+import { CALLS, WHO, audit, checkpoint, log, signed, tamper } from './support/audit-log.mjs';
+import { CONTENT, Clinic, ON_POSTGRES, RIGHT, RelayProcess, b64u, enrol, exchange, postgres, privateMessage, problemName, register, sha256, sleep } from './support/relay-client.mjs';
 
 const short = (e) => `${e.call} ${e.status}${e.problem && ` ${e.problem}`}`;
-const checkpoint = async (device, number) => (await device.ask('GET', `/v1/audit/checkpoint${number === undefined ? '' : `?number=${number}`}`)).json;
-
-function signed(p, key) {
-    const u64 = (v) => { const b = Buffer.alloc(8); b.writeBigUInt64BE(BigInt(v)); return b; };
-    const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), Buffer.from(key, 'base64url')]);
-    const content = Buffer.concat([Buffer.from('Sotto checkpoint 1'), Buffer.from(p.clinic, 'base64url'), u64(p.number), Buffer.from(p.hash, 'base64url'), u64(p.at)]);
-    return verify(null, content, createPublicKey({ key: spki, format: 'der', type: 'spki' }), Buffer.from(p.signature, 'base64url'));
-}
-
-/** `audit verify`: { status, text, found: the kinds of faults }. */
-function audit(relay, ...more) {
-    const { status, stdout, stderr } = spawnSync(RELAY, ['audit', 'verify', ...relay.database, ...more], { encoding: 'utf8' });
-    return { status, text: stdout + stderr, found: [...new Set([...stdout.matchAll(/^\S{22} (\w+) at /gm)].map((m) => m[1]))] };
-}
-
-/** Statements of somebody who has the database; ? stands for a value. */
-function tamper(relay, ...statements) {
-    if (ON_POSTGRES) {
-        postgres.query(relay.database[1], statements.join(';'));
-        return;
-    }
-    const { status, stderr, error } = spawnSync('sqlite3', ['-bail', '-cmd', '.timeout 5000', join(relay.folder, 'relay.db')], { input: `BEGIN;${statements.join(';')};COMMIT;`, encoding: 'utf8' });
-    if (status !== 0) throw new Error(`sqlite3 failed: ${error?.message ?? stderr}`);
-}
 /** Bytes as a literal. */
 const literal = (bytes) => (ON_POSTGRES ? `'\\x${bytes.toString('hex')}'::bytea` : `x'${bytes.toString('hex')}'`);
 

@@ -2,7 +2,7 @@
 // root, so there it runs as the package's user.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from './relay.mjs';
@@ -15,9 +15,9 @@ const AS_ROOT = process.getuid?.() === 0;
 /** @param {string} program @param {string[]} args @returns {[string, string[]]} */
 const command = (program, args) => (AS_ROOT ? ['setpriv', ['--reuid=postgres', '--regid=postgres', '--clear-groups', join(BIN, program), ...args]] : [join(BIN, program), args]);
 
-/** @param {string} program @param {string[]} args */
-function run(program, args) {
-  const { status, stdout, stderr, error } = spawnSync(...command(program, args), { encoding: 'utf8', cwd: '/' });
+/** @param {string} program @param {string[]} args @param {string} [input] */
+function run(program, args, input) {
+  const { status, stdout, stderr, error } = spawnSync(...command(program, args), { encoding: 'utf8', cwd: '/', input, maxBuffer: 2 ** 28 });
   if (status !== 0) throw new Error(`${program} failed: ${error?.message ?? stderr}`);
   return stdout;
 }
@@ -106,6 +106,16 @@ export class Postgres {
   /** Statements of somebody who has the database, in one transaction. @param {string} database its address @param {string} sql */
   query(database, sql) {
     return run('psql', ['-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', sql]);
+  }
+
+  /** A copy as an operator makes it. @param {string} database its address @param {string} file */
+  dump(database, file) {
+    writeFileSync(file, run('pg_dump', ['--format=plain', '--clean', '--if-exists', '-d', database]));
+  }
+
+  /** Puts it back. @param {string} database @param {string} file */
+  putBack(database, file) {
+    run('psql', ['-q', '-v', 'ON_ERROR_STOP=1', '-d', database], readFileSync(file, 'utf8'));
   }
 
   /** Throws unless tables and indexes are whole (amcheck). @param {string} database its address */
