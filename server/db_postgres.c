@@ -28,6 +28,12 @@ enum { TYPE_BYTEA = 17, TYPE_INT8 = 20, TYPE_INT4 = 23 };
 #define MIGRATION_LOCK "7301841"
 /* A server that recovers from a crash is not asked more often than this: every try costs it a process. */
 #define RECONNECT_MS 200
+/* A machine that vanishes says nothing. The relay finds out by itself, and stands still no longer than this; */
+#define CONNECT_TIMEOUT_S "3"
+#define NO_ANSWER_MS "10000"
+/* and so does the server of a relay's: what its session has locked, others wait for. They wait a little longer than that. */
+#define IDLE_MS "10000"
+#define LOCK_WAIT_MS "15000"
 /* The digits of an int64, its sign and the end. */
 #define DIGITS_MAX 24
 
@@ -50,6 +56,7 @@ typedef struct postgres_db {
     PGconn *connection;
     int64_t changes;
     int64_t tried_ms; /* to connect again */
+    int64_t took_ms;  /* that, when it failed */
     bool missed;      /* notifications, while the connection was down */
     /* To others after the commit: of each piece two bytes that say how long it is, and itself. */
     uint8_t *told;
@@ -330,7 +337,12 @@ static int64_t changes(db *base) { return ((postgres_db *)base)->changes; }
 
 /* An acknowledged write is on disk, whatever the server's default; others' notifications come to this connection. */
 static err prepare_connection(postgres_db *d) {
-    return execute(d, "SET synchronous_commit = on; LISTEN sotto", "open");
+    return execute(d,
+                   "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = " IDLE_MS
+                   "; SET lock_timeout = " LOCK_WAIT_MS "; SET tcp_user_timeout = " NO_ANSWER_MS
+                   "; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; "
+                   "LISTEN sotto",
+                   "open");
 }
 
 static err enter_pipeline(postgres_db *d) {
@@ -346,13 +358,17 @@ static int64_t steady_ms(void) {
 static err reconnect(postgres_db *d) {
     if (alive(d))
         return OK;
-    if (d->tried_ms != 0 && steady_ms() - d->tried_ms < RECONNECT_MS)
+    /* As long as the last try took, so that half of the time is for those who need no database. */
+    int64_t pause = d->took_ms > RECONNECT_MS ? d->took_ms : RECONNECT_MS;
+    if (d->tried_ms != 0 && steady_ms() - d->tried_ms < pause)
         return ERR_STORE;
     give_up(d);
-    d->tried_ms = steady_ms();
+    int64_t begun = steady_ms();
     memset(d->prepared, 0, sizeof d->prepared);
     d->missed = true;
     PQreset(d->connection);
+    d->tried_ms = steady_ms();
+    d->took_ms = d->tried_ms - begun;
     if (PQstatus(d->connection) != CONNECTION_OK)
         return failed(d, NULL, "connect");
     TRY(prepare_connection(d));
@@ -533,7 +549,8 @@ static err migrate_from(postgres_db *d, int version) {
 
 static err migrate(postgres_db *d) {
     int version = 0;
-    TRY(execute(d, "BEGIN", "migrate"));
+    /* Another relay's migration may take its time. */
+    TRY(execute(d, "BEGIN; SET LOCAL lock_timeout = 0", "migrate"));
     err e = execute(d, "SELECT pg_advisory_xact_lock(" MIGRATION_LOCK ")", "migrate");
     if (e == OK)
         e = execute(d, "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)", "migrate");
@@ -560,7 +577,16 @@ err db_open_postgres(const char *url, bool read_only, db **out) {
     if (d == NULL)
         return ERR_NO_MEMORY;
     d->base.driver = &DRIVER;
-    d->connection = PQconnectdb(url);
+    /* What the address says goes before what stands before it here. */
+    static const char *const NAMES[] = {"connect_timeout",
+                                        "tcp_user_timeout",
+                                        "keepalives_idle",
+                                        "keepalives_interval",
+                                        "keepalives_count",
+                                        "dbname",
+                                        NULL};
+    const char *const values[] = {CONNECT_TIMEOUT_S, NO_ANSWER_MS, "5", "2", "3", url, NULL};
+    d->connection = PQconnectdbParams(NAMES, values, 1);
     err e = OK;
     if (d->connection == NULL) {
         free(d);

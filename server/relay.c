@@ -111,7 +111,7 @@ bool answer(call *c, int status) {
 }
 
 void relay_unavailable(response *rs) {
-    problem_write(rs, PROBLEM_UNAVAILABLE, "nothing was changed; try again", NULL, 0);
+    problem_write(rs, PROBLEM_UNAVAILABLE, "the store can't take it now; ask again", NULL, 0);
 }
 
 void call_object(call *c, span name) {

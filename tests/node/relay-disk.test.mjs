@@ -1,7 +1,7 @@
 // Disks that are full, may not be written, fail or are slow: a clear 503 with Retry-After, nothing torn, and it goes on by itself. After
 // each, the database is whole, the audit log too, and everything that was acknowledged is there, once.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -45,6 +45,7 @@ const NO_IMMUTABLE = (() => {
     return may ? false : 'only root, and a file system with attributes, can make a file immutable';
 })();
 const on = (database, missing) => ({ skip: ON_POSTGRES === (database === 'PostgreSQL') ? missing : `it is for ${database}`, timeout: 180_000 });
+const NO_RATES = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0 };
 /** Fills a disk; `room` bytes are left. */
 function ballast(disk, room) {
     const { bavail, bsize } = statfsSync(disk);
@@ -184,7 +185,7 @@ test('a disk that is slow: all are answered, and what waits is stored together',
 
 test('a PostgreSQL whose disk is full', on('PostgreSQL', NO_MOUNT), async () => {
     const disk = smallDisk('postgres', '160m'), server = await Postgres.start(join(disk, 'cluster'));
-    const relay = Object.assign(new RelayProcess(), { folder: mkdtempSync(join(folder, 'relay-')), options: { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0 }, database: ['--db', server.database()] });
+    const relay = Object.assign(new RelayProcess(), { folder: mkdtempSync(join(folder, 'relay-')), options: NO_RATES, database: ['--db', server.database()] });
     await relay.launch(0);
     try {
         const writer = await Writer.on(relay);
@@ -217,6 +218,64 @@ test('a PostgreSQL whose disk is slow: all are answered', on('PostgreSQL', NO_TR
         for (const w of writers.slice(1)) assert.deepEqual(await inboxOf(w.reader, w.begin), w.acknowledged);
         await writers[0].check();
     });
+});
+
+// ---- the way to PostgreSQL
+
+/** A network of its own, whose one machine passes connections on to the server; what it sends can be made to vanish. */
+async function wayTo(server) {
+    const space = `sotto${process.pid}`, here = `10.${200 + (process.pid % 50)}.${process.pid % 256}`, [near, far] = ['a', 'b'].map((end) => `so${process.pid}${end}`), ip = (...args) => ran('ip', ...args);
+    after(() => run('ip', 'netns', 'del', space));
+    ip('netns', 'add', space);
+    ip('link', 'add', near, 'type', 'veth', 'peer', 'name', far, 'netns', space);
+    ip('addr', 'add', `${here}.1/30`, 'dev', near);
+    ip('link', 'set', near, 'up');
+    ip('-n', space, 'addr', 'add', `${here}.2/30`, 'dev', far);
+    ip('-n', space, 'link', 'set', far, 'up');
+    const script = `require('net').createServer((a) => { const b = require('net').connect(${JSON.stringify(server.socket)}); for (const s of [a, b]) s.on('error', () => {});
+        a.pipe(b).pipe(a); }).listen(5432, '${here}.2', () => console.log('listens'))`;
+    const child = spawn('ip', ['netns', 'exec', space, process.execPath, '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    after(() => child.kill());
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    return {
+        address: (database) => Object.assign(new URL(database), { hostname: `${here}.2`, port: '5432' }).href,
+        cut: () => ip('-n', space, 'route', 'add', 'blackhole', `${here}.1/32`),
+        mend: () => ip('-n', space, 'route', 'del', 'blackhole', `${here}.1/32`),
+    };
+}
+const NO_NETWORK = (() => {
+    const space = `sottotry${process.pid}`, may = run('ip', 'netns', 'add', space).status === 0;
+    if (may) run('ip', 'netns', 'del', space);
+    return may ? false : 'only root, with iproute2, can make a network';
+})();
+
+test('a PostgreSQL whose network swallows everything: 503, and on by itself; no lock stays behind', on('PostgreSQL', NO_NETWORK), async () => {
+    const way = await wayTo(postgres), database = postgres.database();
+    const relay = Object.assign(new RelayProcess(), { folder: mkdtempSync(join(folder, 'relay-')), options: NO_RATES, database: ['--db', way.address(database)] });
+    await relay.launch(0);
+    try {
+        const writer = await Writer.on(relay);
+        await outage(relay, writer, () => {
+            way.cut();
+            return way.mend;
+        });
+        // A relay whose machine vanishes in the middle of a transaction holds up the others for a while only.
+        await writer.sayUntilTaken();
+        const other = await RelayProcess.beside(Object.assign(new RelayProcess(), { database: ['--db', database], options: NO_RATES }));
+        try {
+            const pending = [1, 2, 3, 4].map(() => writer.device.message(writer.group, privateMessage(writer.group, 1, CONTENT.application)).catch(() => {}));
+            way.cut();
+            writer.device = writer.device.at(other.origin);
+            await writer.sayUntilTaken();
+            await relay.kill();
+            await Promise.all(pending);
+            way.mend();
+        } finally {
+            await other.stop();
+        }
+    } finally {
+        await relay.kill();
+    }
 });
 
 // ---- descriptors

@@ -12,9 +12,9 @@ export async function withRelay(options, body) {
         await relay.stop();
     }
 }
-/** Asks until the answer is as wanted; a wrong one for 15 s fails. */
+/** Asks until the answer is as wanted; a wrong one for a minute fails, so that it ends at all. */
 export async function until(ask, wanted) {
-    const end = Date.now() + 15_000;
+    const end = Date.now() + 60_000;
     for (;;) {
         const answer = await ask().catch((error) => error);
         if (wanted(answer)) return answer;

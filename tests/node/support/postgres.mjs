@@ -72,6 +72,10 @@ export class Postgres {
     return join(this.folder, 'data');
   }
 
+  get socket() {
+    return join(this.folder, `.s.PGSQL.${this.port}`);
+  }
+
   /** Starts the server, after a crash too: recovery then flushes the whole file system in one call, not a thousand files by turns. */
   async launch() {
     const options = ['-c', 'recovery_init_sync_method=syncfs', '-D', this.data, '-p', String(this.port), '-k', this.folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=60', '-c', 'shared_buffers=32MB'];
