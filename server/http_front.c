@@ -83,6 +83,8 @@ struct front {
     static_files *files;
     conn *all, *queue, **queue_end;
     size_t connections, queued, connections_max;
+    int64_t request_us, flush_us; /* what a request and a transaction take of late */
+    uint64_t chance;              /* a generator's state: who is refused */
     waits waits;
     address_counts addresses;
     lws_sorted_usec_list_t tick;
@@ -374,7 +376,12 @@ static int write_chunk(front *f, conn *c) {
     bool closes = c->close_after || f->drain_ms != 0;
     conn_reset(f, c);
     c->deadline_ms = clock_now_ms() + KEEP_ALIVE_S * 1000;
-    return closes || lws_http_transaction_completed(c->wsi) ? -1 : 0;
+    if (closes || lws_http_transaction_completed(c->wsi))
+        return -1;
+    /* The deadline stands above. The library has set one too, in a sorted list that it walks from its begin each time: thousands of
+     * connections that rest would cost more than what the others ask. */
+    lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+    return 0;
 }
 
 /* Refills an event stream whose last events are on their way. */
@@ -483,12 +490,49 @@ static void deliver_due(front *f, int64_t now) {
     }
 }
 
+/* How many requests are served within QUEUE_MS; one transaction's always, for fewer would be no faster. */
+static size_t queue_limit(const front *f) {
+    int64_t each_us = f->request_us + f->flush_us / BATCH_MAX, in_time = QUEUE_MS * 1000 / (each_us > 0 ? each_us : 1);
+    size_t limit = in_time > BATCH_MAX ? (size_t)in_time : BATCH_MAX;
+    return limit < f->options->queue_max ? limit : f->options->queue_max;
+}
+
+static uint32_t draw(front *f, size_t below) {
+    f->chance = f->chance * 6364136223846793005u + 1442695040888963407u; /* Knuth's generator for 64 bits */
+    return (uint32_t)((f->chance >> 33) % below);
+}
+
+/* Refuses what can't be served in time, before anything is looked up or verified for it. Each of those that wait has the same chance,
+ * wherever its connection stands in the library's table: else the same clients would be refused again and again. */
+static void refuse_excess(front *f) {
+    size_t left = f->queued, places = queue_limit(f);
+    if (left <= places)
+        return;
+    for (conn *c = f->queue, *next; c != NULL; c = next, left--) {
+        next = c->queue_next;
+        if (draw(f, left) < places) {
+            places--;
+            continue;
+        }
+        unqueue(f, c);
+        f->metrics.overload_refused++;
+        refuse(c, PROBLEM_UNAVAILABLE, "more is asked than can be done; try again", NULL, 0, false);
+        c->response.retry_after_s = 1 + draw(f, QUEUE_RETRY_S);
+    }
+}
+
+/* Moves an average towards what was measured last. */
+static void average(int64_t *value, int64_t measured) {
+    *value = *value == 0 ? measured : *value + (measured - *value) / 8;
+}
+
 static void run_batch(front *f) {
     conn *batch[BATCH_MAX];
     const request *requests[BATCH_MAX];
     response *responses[BATCH_MAX];
     size_t n = 0;
     int64_t now = clock_now_ms();
+    lws_usec_t begun = lws_now_usecs();
     while (f->queue != NULL && n < BATCH_MAX) {
         batch[n] = f->queue;
         unqueue(f, batch[n]);
@@ -519,6 +563,8 @@ static void run_batch(front *f) {
     }
     if (stored)
         wake_waiting(f, now);
+    average(&f->flush_us, commit_us);
+    average(&f->request_us, (lws_now_usecs() - begun - commit_us) / (int64_t)n);
 }
 
 /* ---- what the library calls */
@@ -800,6 +846,7 @@ static void write_metrics(void *ctx, text *out) {
                        .connections = (int64_t)f->connections,
                        .waiting = (int64_t)f->waits.count,
                        .pushes = pushes_counts(f->pushes),
+                       .queue_limit = (int64_t)queue_limit(f),
                        .ready = f->ready_ms != 0 ? f->ready : -1,
                        .database_bytes = file != NULL ? size_of(file, "") + size_of(file, "-wal") : -1};
     metrics_write(&f->metrics, &now, out);
@@ -848,6 +895,7 @@ err front_open(const front_options *options, front **out) {
     f->options = options;
     f->queue_end = &f->queue;
     f->started_ms = clock_now_ms();
+    f->chance = (uint64_t)f->started_ms;
     f->summary_ms = f->started_ms + SUMMARY_MS;
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGTERM, &action, NULL);
@@ -906,6 +954,7 @@ err front_serve(front *f, relay *r, pushes *p) {
             if (f->queued <= before)
                 break;
         }
+        refuse_excess(f);
         while (f->queue != NULL)
             run_batch(f);
     }

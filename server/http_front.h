@@ -11,6 +11,7 @@ typedef struct front_options {
     const char *host; /* address to listen on; "" for all */
     int port;         /* 0: any; the log says which */
     unsigned connections_an_address;
+    size_t queue_max;          /* requests that wait at once */
     const char *static_folder; /* NULL: no pages */
     proxy_list proxies;        /* who may say in X-Forwarded-For for whom he asks */
     /* Both or neither: PEM files; read again at SIGHUP. */

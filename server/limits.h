@@ -61,6 +61,9 @@
 #define WAITS_A_DEVICE_MAX 4            /* tabs that don't know of each other */
 #define BATCH_MAX 256                   /* requests in one transaction */
 #define BATCH_TURNS_MAX 4               /* event-loop turns in which a batch is gathered */
+#define QUEUE_MAX 4096                  /* requests that wait for a transaction, where the operator says nothing else */
+#define QUEUE_MS 250    /* and no more than are served in this: those that come meanwhile wait as long again */
+#define QUEUE_RETRY_S 4 /* who was refused comes again after 1 to so many s, not all at once */
 
 /* ---- remembered from one batch to the next (directory.h): 8 MiB for devices, 9 MiB for groups */
 #define CLINICS_REMEMBERED 8192

@@ -120,6 +120,9 @@ void metrics_write(const metrics *m, const metrics_now *now, text *t) {
            (int64_t)m->connections_refused);
     if (now->pushes != NULL)
         pushes_write(now->pushes, t);
+    single(t, "overload_refused_total", "counter",
+           "Requests refused with 503, since more came than are served in time.", (int64_t)m->overload_refused);
+    single(t, "queue_limit", "gauge", "Requests that may wait at once, by what one takes now.", now->queue_limit);
     single(t, "connections", "gauge", "Open connections of clients.", now->connections);
     single(t, "waiting", "gauge", "Inboxes that wait, event streams included.", now->waiting);
     if (now->ready >= 0)

@@ -22,13 +22,13 @@ typedef struct metrics {
     metrics_call call[METRICS_CALLS_MAX];
     size_t calls;
     metrics_histogram batch_requests, commit_seconds;
-    uint64_t batches_failed, connections_refused;
+    uint64_t batches_failed, connections_refused, overload_refused;
 } metrics;
 
 /* What is true at the moment of writing; a negative number is not known and left out. */
 typedef struct metrics_now {
     const char *version;
-    int64_t uptime_ms, connections, waiting, ready, database_bytes;
+    int64_t uptime_ms, connections, waiting, queue_limit, ready, database_bytes;
     const struct push_counts *pushes; /* NULL: none are sent */
 } metrics_now;
 

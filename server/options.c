@@ -42,12 +42,13 @@ static const char USAGE[] =
     "  --push-contact URL   send Web Pushes; whom push services may write to: mailto:… or https:… (off)\n"
     "  --push-allow HOST[:PORT]  devices may also name this push service, wherever it is\n"
     "  --connections-address N  connections at once of an address (%d; 0: no limit)\n"
+    "  --queue N            requests that may wait at once; fewer when they would wait too long; others get 503 (%d)\n"
     "  --log debug|info|warning|error  (info)\n"
     "  --force              restore: over data that is there\n";
 
 static void usage(FILE *to) {
     fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, BLOB_QUOTA_MIB, BLOB_DAYS, RETENTION_DAYS,
-            RETENTION_DAYS_MIN, CONNECTIONS_AN_ADDRESS_MAX);
+            RETENTION_DAYS_MIN, CONNECTIONS_AN_ADDRESS_MAX, QUEUE_MAX);
 }
 
 static bool number(const char *s, long max, long *out) {
@@ -147,6 +148,8 @@ static bool option(options *o, const char *name, const char *value) {
         o->front.connections_an_address = (unsigned)v;
     else if (strcmp(name, "--sandbox") == 0 && (good = word(value, SANDBOXES, &v)))
         o->sandbox = (sandbox_wish)(v + 1);
+    else if (strcmp(name, "--queue") == 0 && (good = number(value, 1000000, &v) && v > 0))
+        o->front.queue_max = (size_t)v;
     else if (strcmp(name, "--log") == 0 && (good = word(value, LEVELS, &v)))
         log_from((log_level)v);
     else
@@ -171,6 +174,7 @@ bool options_read(int argc, char **argv, options *o, int *status) {
                    .front = {.host = "127.0.0.1",
                              .port = 8080,
                              .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX,
+                             .queue_max = QUEUE_MAX,
                              .metrics_host = "127.0.0.1",
                              .metrics_port = -1}};
     *status = 2;

@@ -96,7 +96,7 @@ const suites = {
   // The relay's own tests again, over the other database.
   postgres: () =>
     nodePrograms('tests/node')
-      .filter(({ name }) => /relay-/.test(name) && !/relay-(http|ops|overload)\.test/.test(name)) // these are not about what is stored
+      .filter(({ name }) => /relay-/.test(name) && !/relay-(http|ops)\.test/.test(name)) // these are not about what is stored
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
   // The long form: ROUNDS and SEED come from the environment.
   kills: () =>
