@@ -188,7 +188,7 @@ RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
 RELAY_INCLUDES = $(shell pkg-config --cflags libpq) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
 # What knows HTTP, and the program itself: tests of the logic go without.
 RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/sandbox.o %/backup.o \
-  %/push.o %/push_client.o %/push_key.o
+  %/push.o %/push_client.o %/push_key.o %/doctor_host.o
 RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcrypto libpq libcurl libseccomp) -lm -pthread
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources

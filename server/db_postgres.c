@@ -599,8 +599,14 @@ err db_open_postgres(const char *url, bool read_only, db **out) {
         (void)PQsetNoticeReceiver(d->connection, notice, NULL);
         e = prepare_connection(d);
     }
-    if (e == OK && !read_only)
+    if (e == OK && read_only) {
+        int version = 0;
+        e = read_version(d, &version);
+        if (e == OK && version < SCHEMA_VERSION)
+            e = ERR_STATE;
+    } else if (e == OK) {
         e = migrate(d);
+    }
     if (e == OK)
         e = enter_pipeline(d);
     if (e != OK) {

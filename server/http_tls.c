@@ -7,6 +7,7 @@
 #include "http_tls.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "log.h"
 
@@ -62,6 +63,12 @@ err tls_open(const char *certificate_file, const char *key_file, tls_identity **
     }
     *out = t;
     return OK;
+}
+
+int64_t tls_expires(const tls_identity *t) {
+    struct tm end;
+    X509 *own = SSL_CTX_get0_certificate(t->read);
+    return own != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(own), &end) == 1 ? (int64_t)timegm(&end) : 0;
 }
 
 void tls_close(tls_identity *t) {

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -174,12 +175,23 @@ static err restore(options *o, const account *a) {
 
 static err doctor(options *o, const account *a) {
     db *d = NULL;
-    err e = become(a);
-    if (e == OK)
-        e = open_database(o, true, &d);
-    if (e == OK)
-        e = doctor_run(d);
+    doctor_report report = {0};
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    int64_t now_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    TRY(become(a));
+    doctor_look_at_host(o->data, o->front.tls_certificate, o->front.tls_key, now_ms, &report);
+    err e = open_database(o, true, &d);
+    if (e == OK) {
+        e = doctor_run(d, o->db != NULL, now_ms, &report);
+    } else {
+        doctor_says(&report, e == ERR_STATE || e == ERR_STORE_NEWER ? "version" : "database", DOCTOR_FAULT, "%s",
+                    e == ERR_STATE ? "the database is of an older version: sotto-relay init brings it up to date"
+                                   : err_text(e));
+        doctor_print_verdicts(&report);
+    }
     db_close(d);
+    o->faults = report.faults;
     return e;
 }
 
