@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkSql } from './sql.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -139,6 +140,12 @@ function noCodeFromStrings() {
   return problems;
 }
 
+/** The relay's statements stay in one clinic's shard. @returns {string[]} */
+function statementsNameTheirClinic() {
+  const sources = files.filter((f) => /^server\/[^/]+\.c$/.test(f)).map((f) => [basename(f), read(f)]);
+  return checkSql(Object.fromEntries(sources));
+}
+
 /** Nothing in the repository says where it was made. @returns {string[]} */
 function noTraceOfThisMachine() {
   const problems = [];
@@ -178,6 +185,7 @@ function types() {
 const checks = [
   ['core/ includes in one direction', layering],
   ['the relay knows no keys', relayKnowsNoKeys],
+  ['statements name their clinic', statementsNameTheirClinic],
   ['headers say what they are for', headersSayWhatTheyAreFor],
   ['tests that the README names are there', namedTestsExist],
   ['C sources are formatted', formatting],
