@@ -138,8 +138,12 @@ static err apply_event(client *c, const json *event) {
         return apply_invitation(c, event);
     if (span_equal(kind, span_text("device")))
         return apply_device(c, event);
-    if (span_equal(kind, span_text("roster")))
+    /* What was lost may have told of a new roster, too. Lost messages show as missing, lost commits by what cannot be read then. */
+    bool gap = span_equal(kind, span_text("gap"));
+    if (gap || span_equal(kind, span_text("roster")))
         c->roster_wanted = true;
+    if (gap)
+        return client_notice(c, 0, NOTICE_GAP);
     return OK; /* kinds of later versions */
 }
 

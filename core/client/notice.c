@@ -64,6 +64,8 @@ static const struct {
     [NOTICE_SKIPPED] =
         {"skipped",
          "A message could not be read: so many came before it that its key was already deleted. Asking for it again."},
+    [NOTICE_GAP] = {"gap", "This device was away so long that the server no longer keeps some of what came in that "
+                           "time. Messages may be missing here. Please ask your clinic if you expected any."},
     [NOTICE_WITHDRAWN] = {"withdrawn", "A message could not be read here: the server refused to pass it on. Its sender "
                                        "was told and can send it again."},
     [NOTICE_NEWER_VERSION] =

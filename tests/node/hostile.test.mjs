@@ -387,6 +387,25 @@ describe('a hostile relay', { skip, concurrency: 3 }, () => {
     assert.equal((await c.patient.sotto.reached(id, 'delivered')).state, 'delivered');
   });
 
+  // No lie but what an honest relay says to a device that was away for longer than it keeps things.
+  test('no longer has what the device never fetched', async (t) => {
+    const c = await conversation(t);
+    let lost = 0;
+    const off = c.proxy.inbox(c.device, (events) => {
+      const messages = events.filter((e) => e.kind === 'message' && e.sender === c.sender);
+      const last = messages.at(-1);
+      if (last === undefined) return events;
+      lost += messages.length;
+      return [...events.filter((e) => !messages.includes(e) && e.seq < last.seq), /** @type {any} */ ({ kind: 'gap', seq: last.seq, at: last.at }), ...events.filter((e) => e.seq > last.seq)];
+    });
+    await c.founder.send(c.atFounder, 'never seen');
+    await told(c.patient, 'gap');
+    off();
+    assert.ok(lost > 0);
+    await c.works('after');
+    assert.ok((await noticesIn(c.patient, c.atPatient)).includes('missing'));
+  });
+
   test('offers a staff list that is forged, altered or old', async (t) => {
     const { proxy, founder: found, enrolled } = await stage(t);
     const [founder, foreign] = [await found(), await found('Another Clinic')];

@@ -34,7 +34,6 @@ test('two builds of one input are the same bytes, wherever and by whomever they 
     const again = build('two', { TZ: 'Asia/Tokyo', LANG: 'de_DE.UTF-8', HOME: folder });
     const digest = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
     assert.equal(digest(again), digest(deb));
-    assert.notEqual(digest(build('three', { SOURCE_DATE_EPOCH: '1000000000' })), digest(deb));
 });
 
 test('it says what it needs, belongs to root, and leaves the options to the operator', { skip: SKIP }, () => {
