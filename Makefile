@@ -42,7 +42,7 @@ CORE_FOLDERS := base wire crypto mls store client practice command
 CORE_SRC := $(wildcard core/*.c) $(foreach d,$(CORE_FOLDERS),$(wildcard core/$(d)/*.c))
 # The relay reads what MLS leaves readable and checks signatures; it has no code that could open a message.
 RELAY_SRC := $(wildcard server/*.c server/*/*.c core/base/*.c core/wire/*.c core/crypto/signature.c core/crypto/sha256.c \
-  core/client/certificate.c core/mls/types.c)
+  core/client/audit_log.c core/client/certificate.c core/mls/types.c)
 SUPPORT_SRC := $(wildcard tests/unit/support/*.c)
 UNIT_SRC := $(wildcard tests/unit/*_test.c)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)

@@ -4,63 +4,8 @@
 
 #include "base/secret.h"
 #include "base/text.h"
-#include "crypto/sha256.h"
-
-#define LABEL_SIZE 32 /* room for each label */
-
-void wire_audit_entry(wire *w, audit_entry *e) {
-    wire_u64(w, &e->number);
-    wire_u64(w, &e->at);
-    wire_u8(w, &e->who);
-    wire_fixed(w, e->keyid, sizeof e->keyid);
-    wire_u8(w, &e->call);
-    wire_opaque_into(w, e->object, sizeof e->object, &e->object_size);
-    wire_u16(w, &e->status);
-    wire_opaque_into(w, e->problem, sizeof e->problem, &e->problem_size);
-    wire_opaque_into(w, e->network, sizeof e->network, &e->network_size);
-    wire_opaque(w, &e->sealed);
-    wire_fixed(w, e->previous, sizeof e->previous);
-}
-
-void audit_hash(span entry, uint8_t out[AUDIT_HASH_SIZE]) {
-    static const char LABEL[] = "Sotto audit 1";
-    uint8_t content[LABEL_SIZE + AUDIT_ENTRY_MAX];
-    size_t label = sizeof LABEL - 1, n = entry.n < AUDIT_ENTRY_MAX ? entry.n : AUDIT_ENTRY_MAX;
-    memcpy(content, LABEL, label);
-    if (n > 0)
-        memcpy(content + label, entry.p, n);
-    sha256(span_of(content, label + n), out);
-}
-
-/* ---- checkpoints */
-
-static void wire_checkpoint_signed(wire *w, audit_checkpoint *p) {
-    wire_fixed(w, p->clinic, sizeof p->clinic);
-    wire_u64(w, &p->number);
-    wire_fixed(w, p->hash, sizeof p->hash);
-    wire_u64(w, &p->at);
-}
-
-/* What the signature covers. */
-static span checkpoint_content(const audit_checkpoint *p, uint8_t *out, size_t size) {
-    static const char LABEL[] = "Sotto checkpoint 1";
-    audit_checkpoint copy = *p;
-    wire w;
-    memcpy(out, LABEL, sizeof LABEL - 1);
-    wire_write_init(&w, out + sizeof LABEL - 1, size - (sizeof LABEL - 1));
-    wire_checkpoint_signed(&w, &copy);
-    return span_of(out, sizeof LABEL - 1 + w.at);
-}
-
-#define CHECKPOINT_CONTENT_SIZE (LABEL_SIZE + ID_SIZE + AUDIT_HASH_SIZE + 16)
-
-err audit_checkpoint_verify(const audit_checkpoint *p, span public_key) {
-    uint8_t content[CHECKPOINT_CONTENT_SIZE];
-    return signature_verify(public_key, checkpoint_content(p, content, sizeof content), SPAN(p->signature));
-}
 
 void audit_sign_when_due(relay *r, batch_clinic *b) {
-    uint8_t content[CHECKPOINT_CONTENT_SIZE];
     audit_head *head = &b->audit;
     if (head->number == head->signed_number ||
         (head->signed_number != 0 && r->now_ms - head->signed_at < AUDIT_CHECKPOINT_MS))
@@ -68,7 +13,7 @@ void audit_sign_when_due(relay *r, batch_clinic *b) {
     audit_checkpoint p = {.number = (uint64_t)head->number, .at = (uint64_t)r->now_ms};
     memcpy(p.clinic, b->clinic, ID_SIZE);
     memcpy(p.hash, head->hash, sizeof p.hash);
-    signature_sign(&r->audit_key, checkpoint_content(&p, content, sizeof content), p.signature);
+    audit_checkpoint_sign(&p, &r->audit_key);
     DB_RUN_LATER(r->db,
                  "INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES ($1, $2, $3, $4, $5)",
                  db_id(b->clinic), db_i(head->number), db_b(SPAN(p.hash)), db_i(r->now_ms), db_b(SPAN(p.signature)));

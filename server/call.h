@@ -3,6 +3,7 @@
 #ifndef SERVER_CALL_H
 #define SERVER_CALL_H
 
+#include "client/audit_log.h"
 #include "db.h"
 #include "directory.h"
 #include "json.h"

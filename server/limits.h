@@ -82,11 +82,6 @@
 #define RATE_SLOTS 65536 /* buckets remembered; beyond, those longest unused are forgotten */
 
 /* ---- the audit log */
-#define AUDIT_SEALED_MAX 4096 /* a client's own event: who looked at what, sealed */
-#define AUDIT_OBJECT_MAX 32   /* a group's id is the longest name */
-#define AUDIT_PROBLEM_MAX 24  /* the longest of problem.h has 17 characters */
-/* AUDIT_SEALED_MAX with its length, and 200 bytes for all other fields, which take 163 at most. */
-#define AUDIT_ENTRY_MAX (AUDIT_SEALED_MAX + 200)
 #define AUDIT_CHECKPOINT_MS 60000 /* between two checkpoints of a clinic */
 
 /* ---- pushes */

@@ -97,7 +97,7 @@ function layering() {
 
 /** The relay links no code that could open a message. @returns {string[]} */
 function relayKnowsNoKeys() {
-  const allowed = /^(base\/|wire\/|crypto\/(signature|sha256)\.h$|client\/certificate\.h$|mls\/types\.h$)/;
+  const allowed = /^(base\/|wire\/|crypto\/(signature|sha256)\.h$|client\/(audit_log|certificate)\.h$|mls\/types\.h$)/;
   const problems = [];
   for (const file of files.filter((f) => /^server\/.*\.[ch]$/.test(f))) {
     for (const { text, at } of lines(file)) {
