@@ -26,7 +26,7 @@ const LOCKED_BY_STORE = 'Storage failed, so Sotto had to close. Enter your PIN t
  * @typedef {import('./http.mjs').Request} Request
  *
  * @typedef {object} SottoEvent what the user interface is told (core/command/README.md)
- * @property {'account' | 'connection' | 'conversation' | 'message' | 'notice' | 'invitation'} event
+ * @property {'account' | 'connection' | 'conversation' | 'message' | 'notice' | 'invitation' | 'audit'} event
  * @property {string} [conversation]
  * @property {string} [message]
  * @property {string} [code]

@@ -146,11 +146,13 @@ static err account_load(client *c) {
     c->rights = holder->rights;
     c->open = true;
     c->roster_wanted = true;
+    audit_open(c);
     return OK;
 }
 
 void account_forget(client *c) {
     groups_close(c, 0);
+    audit_walk_forget(c);
     store_close(c->store);
     c->store = NULL;
     c->open = c->kept = c->founder = c->enrolled = c->stopped = c->online = c->in_transaction = c->roster_wanted =

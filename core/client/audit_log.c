@@ -28,37 +28,45 @@ void audit_hash(span entry, uint8_t out[AUDIT_HASH_SIZE]) {
     sha256(span_of(content, label + n), out);
 }
 
-static void wire_checkpoint_signed(wire *w, audit_checkpoint *p) {
+void wire_audit_checkpoint(wire *w, audit_checkpoint *p) {
     wire_fixed(w, p->clinic, sizeof p->clinic);
     wire_u64(w, &p->number);
     wire_fixed(w, p->hash, sizeof p->hash);
     wire_u64(w, &p->at);
-}
-
-void wire_audit_checkpoint(wire *w, audit_checkpoint *p) {
-    wire_checkpoint_signed(w, p);
     wire_fixed(w, p->signature, sizeof p->signature);
 }
 
-#define CHECKPOINT_CONTENT_SIZE (LABEL_SIZE + AUDIT_CHECKPOINT_SIZE)
-
-/* What the signature covers. */
-static span checkpoint_content(const audit_checkpoint *p, uint8_t *out, size_t size) {
-    static const char LABEL[] = "Sotto checkpoint 1";
+static void encode(const audit_checkpoint *p, uint8_t out[AUDIT_CHECKPOINT_SIZE]) {
     audit_checkpoint copy = *p;
     wire w;
-    memcpy(out, LABEL, sizeof LABEL - 1);
-    wire_write_init(&w, out + sizeof LABEL - 1, size - (sizeof LABEL - 1));
-    wire_checkpoint_signed(&w, &copy);
-    return span_of(out, sizeof LABEL - 1 + w.at);
+    wire_write_init(&w, out, AUDIT_CHECKPOINT_SIZE);
+    wire_audit_checkpoint(&w, &copy);
+}
+
+/* What the signature covers. */
+static span checkpoint_content(const uint8_t p[AUDIT_CHECKPOINT_SIZE],
+                               uint8_t out[LABEL_SIZE + AUDIT_CHECKPOINT_SIZE]) {
+    static const char LABEL[] = "Sotto checkpoint 1";
+    size_t label = sizeof LABEL - 1, n = AUDIT_CHECKPOINT_SIZE - ED25519_SIGNATURE_SIZE;
+    memcpy(out, LABEL, label);
+    memcpy(out + label, p, n);
+    return span_of(out, label + n);
 }
 
 void audit_checkpoint_sign(audit_checkpoint *p, const signature_key *key) {
-    uint8_t content[CHECKPOINT_CONTENT_SIZE];
-    signature_sign(key, checkpoint_content(p, content, sizeof content), p->signature);
+    uint8_t encoded[AUDIT_CHECKPOINT_SIZE], content[LABEL_SIZE + AUDIT_CHECKPOINT_SIZE];
+    encode(p, encoded);
+    signature_sign(key, checkpoint_content(encoded, content), p->signature);
+}
+
+err audit_checkpoint_verify_encoded(const uint8_t p[AUDIT_CHECKPOINT_SIZE], span public_key) {
+    uint8_t content[LABEL_SIZE + AUDIT_CHECKPOINT_SIZE];
+    return signature_verify(public_key, checkpoint_content(p, content),
+                            span_of(p + AUDIT_CHECKPOINT_SIZE - ED25519_SIGNATURE_SIZE, ED25519_SIGNATURE_SIZE));
 }
 
 err audit_checkpoint_verify(const audit_checkpoint *p, span public_key) {
-    uint8_t content[CHECKPOINT_CONTENT_SIZE];
-    return signature_verify(public_key, checkpoint_content(p, content, sizeof content), SPAN(p->signature));
+    uint8_t encoded[AUDIT_CHECKPOINT_SIZE];
+    encode(p, encoded);
+    return audit_checkpoint_verify_encoded(encoded, public_key);
 }

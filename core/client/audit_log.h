@@ -69,7 +69,8 @@ typedef struct audit_checkpoint {
     uint8_t signature[ED25519_SIGNATURE_SIZE];
 } audit_checkpoint;
 
-#define AUDIT_CHECKPOINT_SIZE (ID_SIZE + 8 + AUDIT_HASH_SIZE + 8 + ED25519_SIGNATURE_SIZE)
+/* Encoded: what the signature covers, and the signature. Clients keep and tell it so. */
+#define AUDIT_CHECKPOINT_SIZE 128
 void wire_audit_checkpoint(wire *w, audit_checkpoint *p);
 
 /* SHA-256("Sotto audit 1" || entry); of an entry longer than AUDIT_ENTRY_MAX only the beginning counts: there is none. */
@@ -78,5 +79,7 @@ void audit_hash(span entry, uint8_t out[AUDIT_HASH_SIZE]);
 void audit_checkpoint_sign(audit_checkpoint *p, const signature_key *key);
 /* ERR_SIGNATURE. */
 MUST_USE err audit_checkpoint_verify(const audit_checkpoint *p, span public_key);
+/* The same of an encoded one. */
+MUST_USE err audit_checkpoint_verify_encoded(const uint8_t p[AUDIT_CHECKPOINT_SIZE], span public_key);
 
 #endif

@@ -96,10 +96,13 @@ err client_finish(client *c, err result) {
         c->fx->requests_end = &c->fx->requests;
         c->fx->events = NULL;
         c->fx->events_end = &c->fx->events;
-        if (c->open) /* the answer that could not be taken in has to be asked for again */
+        if (c->open) { /* the answer that could not be taken in has to be asked for again */
             c->fx->timer_ms = CLIENT_AGAIN_MS;
-        else if (c->was_open)
+            if (is_ours(result))
+                audit_undone(c);
+        } else if (c->was_open) {
             client_event(c, EVENT_ACCOUNT, 0, SPAN_NONE, "locked", NULL, -1);
+        }
     }
     arena_reset(&c->scratch);
     c->fx = NULL;

@@ -9,7 +9,7 @@
 
 #include "base/arena.h"
 #include "base/secret.h"
-#include "client/certificate.h"
+#include "client/audit_log.h"
 
 #define GROUP_ID_SIZE 32
 #define MESSAGE_ID_SIZE 16
@@ -42,7 +42,8 @@ typedef enum event_kind {
     EVENT_CONVERSATION, /* a conversation is new or its members, names or level changed */
     EVENT_MESSAGE,      /* a message is new or its state changed */
     EVENT_NOTICE,       /* code, text: something the user must know (notice.h) */
-    EVENT_INVITATION    /* code: "opened", "failed", "accepted" (one we hold), or "changed" (one we issued) */
+    EVENT_INVITATION,   /* code: "opened", "failed", "accepted" (one we hold), or "changed" (one we issued) */
+    EVENT_AUDIT /* code: "checked" (the log's checkpoints were compared), "page" (of a walk is there, or it ended) */
 } event_kind;
 
 typedef struct event {
@@ -221,6 +222,61 @@ typedef struct notice_view {
     int64_t at_ms;
 } notice_view;
 MUST_USE err client_notices(client *c, arena *a, notice_view **out, size_t *count); /* newest first, at most 100 */
+
+/* ---------------------------------------------------------------- the clinic's audit log */
+/* What can be wrong with it (server/PROTOCOL.md, "Audit"). Stored: never renumber. */
+typedef enum audit_fault {
+    AUDIT_FAULT_TRUNCATION = 1, /* it was longer */
+    AUDIT_FAULT_FORK,           /* one number and two hashes, or a signed checkpoint that the relay denies */
+    AUDIT_FAULT_REWRITE,        /* the checkpoint that we keep is gone or another, or the entries do not lead to one */
+    AUDIT_FAULT_FORGERY,        /* a checkpoint that the relay's key did not sign, or another clinic's */
+    AUDIT_FAULT_KEY_CHANGE,     /* the relay has another key than at the first contact */
+    AUDIT_FAULT_DISPUTE,        /* another member knows the relay by another key; or that member lies */
+    AUDIT_FAULT_WITHDRAWAL,     /* the relay shows no checkpoints any more */
+    AUDIT_FAULT_DELETION,       /* an entry is missing */
+    AUDIT_FAULT_EDIT,           /* an entry is not the one that those after it were chained to */
+    AUDIT_FAULT_REORDER         /* an entry stands in another's place */
+} audit_fault;
+/* "truncation"; NULL for none. Static memory. */
+const char *audit_fault_name(audit_fault fault);
+
+typedef struct audit_alarm_view {
+    audit_fault fault;
+    int64_t number; /* of the checkpoint or entry; 0: about no single one */
+    int64_t at_ms;
+    span device_id; /* of the member who told us of it; empty: nobody had to */
+    /* The proof: what stood first, and what contradicts it. AUDIT_CHECKPOINT_SIZE bytes are a checkpoint, ED25519_PUBLIC_SIZE
+     * a key of the relay's, others an entry; empty: there is none. */
+    span kept, other;
+} audit_alarm_view;
+
+typedef struct audit_view {
+    bool offered;       /* the relay has such a log, as far as it was asked since the account was opened */
+    span key;           /* the relay's, kept since the first contact; empty: none yet */
+    span newest;        /* the last checkpoint seen, encoded; empty: none yet */
+    int64_t checked_ms; /* when it was compared last, since the account was opened; 0: never */
+    audit_alarm_view *alarms;
+    size_t alarm_count; /* newest first */
+} audit_view;
+MUST_USE err client_audit(client *c, arena *a, audit_view *out);
+/* Compares the checkpoints now and not only twice a day; EVENT_AUDIT "checked" tells of its end. Ends a walk. */
+MUST_USE err client_audit_check(client *c, effects *fx);
+
+#define AUDIT_PAGE_MAX 256
+typedef struct audit_page_view {
+    const char *state;    /* once these were taken: "none", "checking", "reading", "done", "failed" */
+    const char *reason;   /* of failed: an audit_fault's name, or "forbidden", "refused", "interrupted" */
+    int64_t number;       /* the walk came to this entry */
+    int64_t target;       /* of so many; 0 while not known */
+    audit_entry *entries; /* without `sealed` */
+    size_t count;         /* at most AUDIT_PAGE_MAX */
+} audit_page_view;
+/* Walks the entries after `after` (-1: after those that were walked before) up to the newest checkpoint, page by page, and checks
+ * that they are chained and lead there: what stands in them is certain once the walk is done. The next page is asked for when
+ * one was taken. One walk at a time: a new one ends the one before, as client_audit_check does. ERR_SENDER without RIGHT_AUDIT. */
+MUST_USE err client_audit_walk(client *c, effects *fx, int64_t after);
+/* Takes the page that is there, and says how far the walk is. */
+MUST_USE err client_audit_page(client *c, arena *a, audit_page_view *out);
 
 /* ---------------------------------------------------------------- network */
 /* The host's answer to a request: status 0 when it could not be carried out (offline, timed out, aborted). `retry_after_s`: -1 none. */

@@ -41,7 +41,15 @@ void wire_content(wire *w, content *o) {
         WIRE_VEC(w, o->entries, wire_content_entry);
         break;
     case CONTENT_WITHDRAWN: WIRE_VEC(w, o->withdrawn, wire_content_counter); break;
-    default: wire_fail(w, ERR_UNSUPPORTED);
+    case CONTENT_CHECKPOINT:
+        wire_fixed(w, o->audit_key, sizeof o->audit_key);
+        wire_fixed(w, o->checkpoint, sizeof o->checkpoint);
+        break;
+    default:
+        if (o->kind >= CONTENT_SILENT)
+            wire_rest(w, &o->unknown);
+        else
+            wire_fail(w, ERR_UNSUPPORTED);
     }
 }
 

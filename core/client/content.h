@@ -15,7 +15,7 @@
 #ifndef CLIENT_CONTENT_H
 #define CLIENT_CONTENT_H
 
-#include "client/certificate.h"
+#include "client/audit_log.h"
 #include "client/client.h"
 #include "wire/wire.h"
 
@@ -27,9 +27,12 @@ typedef enum content_kind {
     CONTENT_RECEIPT =
         2, /* these messages were delivered to, or read on, the sender's device; or could not be read there
                             (MESSAGE_FAILED): whose they are sends them again */
-    CONTENT_PROFILE = 3,  /* names of people in this conversation, from a staff member or agent */
-    CONTENT_HISTORY = 4,  /* earlier texts, for a device that joined later, from a staff member or agent */
-    CONTENT_WITHDRAWN = 5 /* the sender's contents of these counters will not come: the relay refused them for good */
+    CONTENT_PROFILE = 3,   /* names of people in this conversation, from a staff member or agent */
+    CONTENT_HISTORY = 4,   /* earlier texts, for a device that joined later, from a staff member or agent */
+    CONTENT_WITHDRAWN = 5, /* the sender's contents of these counters will not come: the relay refused them for good */
+    /* From here on: whoever does not know the kind passes over it without a word. */
+    CONTENT_SILENT = 128,
+    CONTENT_CHECKPOINT = 128 /* the newest checkpoint of the relay's audit log that the sender has seen (audit.c) */
 } content_kind;
 
 typedef struct content_id {
@@ -77,10 +80,13 @@ typedef struct content {
     struct {
         content_counter *p;
         size_t n;
-    } withdrawn; /* CONTENT_WITHDRAWN */
+    } withdrawn;                            /* CONTENT_WITHDRAWN */
+    uint8_t audit_key[ED25519_PUBLIC_SIZE]; /* CONTENT_CHECKPOINT: the relay's key as the sender knows it */
+    uint8_t checkpoint[AUDIT_CHECKPOINT_SIZE];
+    span unknown; /* of other silent kinds */
 } content;
 
-/* A kind that is not known fails with ERR_UNSUPPORTED. */
+/* A kind that is not known fails with ERR_UNSUPPORTED, unless it is a silent one. */
 void wire_content(wire *w, content *c);
 /* Also checks version, UTF-8 and lengths of names and texts. */
 MUST_USE err content_read(span bytes, arena *a, content *c);

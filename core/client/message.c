@@ -117,7 +117,8 @@ static err send_withdrawn(client *c, int64_t conversation) {
 
 err message_send_content(client *c, int64_t conversation, content *o) {
     TRY(send_withdrawn(c, conversation));
-    return send_content(c, conversation, o, SPAN(o->id));
+    TRY(send_content(c, conversation, o, SPAN(o->id)));
+    return o->kind == CONTENT_TEXT || o->kind == CONTENT_RECEIPT ? audit_tell(c, conversation, o->counter) : OK;
 }
 
 static err withdraw(client *c, int64_t conversation, int64_t counter) {
@@ -699,7 +700,8 @@ err message_receive(client *c, int64_t conversation, const certificate *sender, 
     case CONTENT_PROFILE: return receive_names(c, conversation, sender, &o);
     case CONTENT_HISTORY: return receive_history(c, conversation, sender, &o);
     case CONTENT_WITHDRAWN: return receive_withdrawn(c, conversation, SPAN(device_id), &o);
-    default: return ERR_UNSUPPORTED;
+    case CONTENT_CHECKPOINT: return audit_heard(c, SPAN(device_id), &o);
+    default: return OK; /* a silent kind of a later version */
     }
 }
 

@@ -74,6 +74,8 @@ static const struct {
     [NOTICE_WELCOME_REFUSED] = {"welcome_refused",
                                 "A conversation was offered that your clinic did not approve. It was refused."},
     [NOTICE_ANSWER_MALFORMED] = {"answer_malformed", "The server gave an answer that makes no sense. It was ignored."},
+    [NOTICE_AUDIT_CHANGED] = {"audit_changed", "The clinic's access log was changed. Tell the clinic."},
+    [NOTICE_AUDIT_FAULT] = {"audit_fault", "The clinic's access log was changed. The proof is kept."},
     [NOTICE_REVOKED] = {"revoked", "This device was signed out by your clinic. Please ask your clinic for a new link."},
     [NOTICE_REMOVED] = {"removed", "This device is no longer in this conversation."},
     [NOTICE_NOBODY] =

@@ -39,6 +39,9 @@ typedef enum notice_code {
     NOTICE_NEWER_VERSION,
     NOTICE_WELCOME_REFUSED,
     NOTICE_ANSWER_MALFORMED,
+    /* something is wrong with the clinic's audit log: for patients, and for the clinic's own people */
+    NOTICE_AUDIT_CHANGED,
+    NOTICE_AUDIT_FAULT,
     /* one's own account */
     NOTICE_REVOKED,
     NOTICE_REMOVED,

@@ -51,6 +51,14 @@ const json *json_element(const json *array, size_t index) {
     return (const json *)cJSON_GetArrayItem(in(array), (int)index);
 }
 
+err json_element_text(const json *array, size_t index, span *text) {
+    const cJSON *element = cJSON_GetArrayItem(in(array), (int)index);
+    if (!cJSON_IsString(element))
+        return ERR_MALFORMED;
+    *text = span_text(element->valuestring);
+    return OK;
+}
+
 err json_text(const json *object, const char *name, span *text) {
     const json *member = json_member(object, name);
     if (!member || !cJSON_IsString(in(member)))

@@ -19,6 +19,8 @@ bool json_is_array(const json *value);
 /* Elements of an array; 0 for anything else. */
 size_t json_count(const json *array);
 const json *json_element(const json *array, size_t index);
+/* An element's text: ERR_MALFORMED when it is of another kind. */
+MUST_USE err json_element_text(const json *array, size_t index, span *text);
 /* Each gives ERR_MALFORMED when the member is absent or of another kind. Text lives as long as the root. */
 MUST_USE err json_text(const json *object, const char *name, span *text);
 MUST_USE err json_bytes(const json *object, const char *name, arena *a, span *bytes);

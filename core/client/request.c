@@ -122,7 +122,8 @@ err request_emit(effects *fx, const request_signer *signer, uint64_t id, const c
     *r = (http_request){.id = id, .method = method, .path = path, .waits = waits};
     if (body.p)
         TRY(arena_copy(fx->arena, body, &r->body));
-    TRY(sign(fx, signer, r));
+    if (signer)
+        TRY(sign(fx, signer, r));
     if (body.p)
         TRY(add_header(r, fx->arena, "Content-Type", type));
     *fx->requests_end = r;

@@ -14,7 +14,7 @@ typedef struct request_signer {
 
 /* ERR_MALFORMED unless it is "http://host[:port]" or "https://host[:port]" without a path. */
 MUST_USE err request_origin_check(span origin);
-/* Appends a signed request to the effects. method, path and type are static or in the arena; body is copied into it. */
+/* Appends a request to the effects, signed unless signer is NULL. method, path and type are static or in the arena; body is copied into it. */
 MUST_USE err request_emit(effects *fx, const request_signer *signer, uint64_t id, const char *method, const char *path,
                           const char *type, span body, bool waits);
 

@@ -47,7 +47,10 @@ typedef enum request_kind {
     REQUEST_ROSTER,
     REQUEST_CLAIM,      /* of key packages, for a conversation */
     REQUEST_INVITATION, /* reading the one we hold */
-    REQUEST_ENROL
+    REQUEST_ENROL,
+    REQUEST_DESCRIPTION,
+    REQUEST_CHECKPOINT, /* of the audit log */
+    REQUEST_ENTRIES     /* of the audit log */
 } request_kind;
 
 typedef struct inflight {
@@ -56,6 +59,7 @@ typedef struct inflight {
     int64_t job;          /* REQUEST_JOB */
     int64_t lane;         /* REQUEST_JOB */
     int64_t conversation; /* REQUEST_CLAIM */
+    uint64_t number;      /* REQUEST_CHECKPOINT: 0: the newest; REQUEST_ENTRIES: those after it */
 } inflight;
 
 typedef struct open_group {
@@ -65,6 +69,38 @@ typedef struct open_group {
     group *group;
     staged_commit *staged; /* ours, waiting for its echo */
 } open_group;
+
+/* What a check of the audit log asks next. */
+typedef enum audit_step {
+    AUDIT_STEP_REST, /* nothing, until it is time again */
+    AUDIT_STEP_DESCRIPTION,
+    AUDIT_STEP_NEWEST,
+    AUDIT_STEP_KEPT, /* whether the checkpoint that we keep still stands */
+    AUDIT_STEP_HEARD /* those that others told us of */
+} audit_step;
+
+typedef enum audit_walk_state { WALK_NONE, WALK_CHECKING, WALK_READING, WALK_DONE, WALK_FAILED } audit_walk_state;
+
+typedef struct audit_walk {
+    audit_walk_state state; /* once `page` was taken */
+    const char *reason;     /* WALK_FAILED */
+    uint64_t at, target;
+    bool linked; /* `hash` is of the entry `at` (zeroes: there is none) */
+    bool counts; /* it goes on from the first entry, or from where such a walk has come to */
+    uint8_t hash[AUDIT_HASH_SIZE];
+    audit_entry *page; /* entries that wait to be taken; NULL: none */
+    size_t page_count;
+} audit_walk;
+
+typedef struct audit_state {
+    audit_step step;
+    bool offered;
+    uint8_t newest[AUDIT_CHECKPOINT_SIZE]; /* at KEPT: what the relay calls the newest */
+    int64_t check_ms;                      /* at REST: when to check again */
+    int64_t retry_ms;                      /* else: nothing is asked before */
+    int64_t checked_ms;                    /* when checkpoints were compared last */
+    audit_walk walk;
+} audit_state;
 
 /* The invitation that is being opened or was accepted and is not yet an account. */
 typedef struct held_invitation {
@@ -133,6 +169,7 @@ struct client {
     int64_t claim_retry_ms;  /* when to look again whose key packages to ask for; 0: at once */
     int64_t claim_roster;    /* the roster that this is about */
     bool roster_wanted;
+    audit_state audit;
 
     open_group groups[GROUP_CACHE];
 };
@@ -260,6 +297,33 @@ MUST_USE err job_reply(client *c, const inflight *request, int status, int64_t r
 /* ---- inbox.c */
 MUST_USE err inbox_reply(client *c, span body);
 
+/* ---- audit.c: the relay's log of accesses, held against what it said before and what it says to others */
+void audit_open(client *c);         /* the account was opened: a check is due */
+MUST_USE err audit_pump(client *c); /* asks what is due */
+/* REQUEST_DESCRIPTION, REQUEST_CHECKPOINT */
+MUST_USE err audit_reply(client *c, const inflight *request, int status, span body);
+void audit_undone(client *c); /* this machine failed, and the command was rolled back: the check begins anew */
+/* After our content of this counter: tells the conversation of the newest checkpoint, now and then. */
+MUST_USE err audit_tell(client *c, int64_t conversation, uint64_t counter);
+/* A CONTENT_CHECKPOINT of another device. */
+MUST_USE err audit_heard(client *c, span device_id, const content *o);
+/* Records what was found, once for each fault and number, and tells the user. */
+MUST_USE err audit_alarm(client *c, audit_fault fault, uint64_t number, span device_id, span kept, span other);
+/* The newest checkpoint that the relay gave us of those up to a number; zeroes when there is none. */
+MUST_USE err audit_kept(client *c, uint64_t up_to, uint8_t p[AUDIT_CHECKPOINT_SIZE]);
+uint64_t audit_number(const uint8_t checkpoint[AUDIT_CHECKPOINT_SIZE]);
+static inline const uint8_t *audit_hash_of(const uint8_t checkpoint[AUDIT_CHECKPOINT_SIZE]) {
+    return checkpoint + ID_SIZE + 8;
+}
+/* Asks for what the path and the number at its end name. */
+MUST_USE err audit_ask(client *c, request_kind kind, const char *path, uint64_t number);
+
+/* ---- audit_walk.c: reading the log's entries */
+MUST_USE err audit_walk_pump(client *c);
+MUST_USE err audit_walk_reply(client *c, const inflight *request, int status, span body);
+void audit_walk_undone(client *c);
+void audit_walk_forget(client *c);
+
 /* ---- sync.c: the conversation with the relay */
 /* Emits whatever should be out now and sets the timer. Called at the end of every command that may have changed that. */
 MUST_USE err sync_pump(client *c);
@@ -268,6 +332,10 @@ MUST_USE err sync_request(client *c, inflight what, const char *method, const ch
                           bool waits);
 MUST_USE err sync_request_as(client *c, const request_signer *signer, inflight what, const char *method,
                              const char *path, const char *type, span body);
+/* One without a signature. path: static or in the effects' arena. */
+MUST_USE err sync_request_unsigned(client *c, inflight what, const char *method, const char *path);
+/* `at` as a candidate for the timer. */
+void sync_timer_at(client *c, int64_t at);
 /* No request that is out will be answered. */
 void sync_unheard(client *c);
 bool sync_in_flight(const client *c, request_kind kind, int64_t job_or_conversation);

@@ -78,6 +78,10 @@ err sync_request(client *c, inflight what, const char *method, const char *path,
     return emit(c, &signer, what, method, path, type, body, waits);
 }
 
+err sync_request_unsigned(client *c, inflight what, const char *method, const char *path) {
+    return emit(c, NULL, what, method, path, NULL, SPAN_NONE, false);
+}
+
 static err ask_inbox(client *c) {
     builder path;
     builder_init(&path, c->fx->arena, 80);
@@ -95,8 +99,7 @@ static err ask_roster(client *c) {
     return sync_request(c, (inflight){.kind = REQUEST_ROSTER}, "GET", "/v1/roster", NULL, SPAN_NONE, false);
 }
 
-/* Milliseconds until `at`, as a candidate for the timer. */
-static void timer_at(client *c, int64_t at) {
+void sync_timer_at(client *c, int64_t at) {
     int64_t wait = at - client_now(c);
     if (wait < 0)
         wait = 0;
@@ -109,7 +112,7 @@ err sync_pump(client *c) {
     if (c->retry_at_ms > now + (c->stopped ? SHUT_OUT_MS : RETRY_LONGEST_MS)) /* the clock was set back */
         c->retry_at_ms = now;
     if (c->retry_at_ms > now) {
-        timer_at(c, c->retry_at_ms);
+        sync_timer_at(c, c->retry_at_ms);
         return OK;
     }
     if (c->stopped) /* the roster: its answer is the clinic's own word, or at least shows that the relay knows us */
@@ -117,7 +120,7 @@ err sync_pump(client *c) {
     TRY(membership_pursue(c));
     TRY(jobs_emit(c, &next));
     if (next >= 0)
-        timer_at(c, next);
+        sync_timer_at(c, next);
     if (!c->enrolled)
         return OK;
     if (c->roster_wanted && !c->founder && !sync_in_flight(c, REQUEST_ROSTER, 0)) {
@@ -125,13 +128,15 @@ err sync_pump(client *c) {
             c->roster_retry_ms = now + ASK_AGAIN_MS;
             TRY(ask_roster(c));
         } else {
-            timer_at(c, c->roster_retry_ms);
+            sync_timer_at(c, c->roster_retry_ms);
         }
     }
+    if (c->online) /* else there are nearer things to ask first */
+        TRY(audit_pump(c));
     if (sync_in_flight(c, REQUEST_INBOX, 0))
         return OK;
     if (c->inbox_retry_ms > now && c->inbox_retry_ms <= now + RETRY_LONGEST_MS) {
-        timer_at(c, c->inbox_retry_ms);
+        sync_timer_at(c, c->inbox_retry_ms);
         return OK;
     }
     return ask_inbox(c);
@@ -200,6 +205,9 @@ static err account_reply(client *c, const inflight *request, int status, int64_t
     case REQUEST_CLAIM: return membership_claim_reply(c, request->conversation, status, body);
     case REQUEST_INVITATION: return enrol_invitation_reply(c, status, body);
     case REQUEST_ENROL: return enrol_device_reply(c, status, body);
+    case REQUEST_DESCRIPTION:
+    case REQUEST_CHECKPOINT: return audit_reply(c, request, status, body);
+    case REQUEST_ENTRIES: return audit_walk_reply(c, request, status, body);
     case REQUEST_NONE: break;
     }
     return OK;

@@ -27,6 +27,7 @@ static const char *event_name(event_kind kind) {
     case EVENT_MESSAGE: return "message";
     case EVENT_NOTICE: return "notice";
     case EVENT_INVITATION: return "invitation";
+    case EVENT_AUDIT: return "audit";
     }
     return NULL;
 }

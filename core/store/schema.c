@@ -79,6 +79,14 @@ static const char version_2[] =
     /* The epoch without us: a Welcome to no later one is an old one, brought again. */
     "CREATE TABLE departure (conversation INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;";
 
-static const char *const migrations[] = {version_1, version_2};
+static const char version_3[] =
+    /* Checkpoints of the relay's audit log that it gave us, the newest ones (client/audit_log.h). */
+    "CREATE TABLE audit_checkpoint (number INTEGER PRIMARY KEY, checkpoint BLOB NOT NULL) STRICT;"
+    /* What was found to be wrong with the log, and the proof. fault: audit_fault. */
+    "CREATE TABLE audit_alarm (id INTEGER PRIMARY KEY, fault INTEGER NOT NULL, number INTEGER NOT NULL, at_ms INTEGER "
+    "NOT NULL,"
+    " device_id BLOB, kept BLOB, other BLOB, UNIQUE (fault, number)) STRICT;";
+
+static const char *const migrations[] = {version_1, version_2, version_3};
 
 const store_schema account_schema = {migrations, sizeof migrations / sizeof migrations[0]};
