@@ -61,8 +61,8 @@ typedef struct postgres_db {
     /* To others after the commit: of each piece two bytes that say how long it is, and itself. */
     uint8_t *told;
     size_t told_size, told_room;
-    bool broken;      /* the connection can't be used any more */
-    err lost;         /* why the transaction is lost: a statement failed whose result nobody asked for */
+    bool broken; /* the connection can't be used any more */
+    err lost;    /* why the transaction is lost: a statement failed whose result nobody asked for */
     /* Statements prepared on this connection; the address is the name. */
     const char *prepared[STATEMENTS_MAX];
     under_way queue[UNDER_WAY_MAX]; /* the oldest first */

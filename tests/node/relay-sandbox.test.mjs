@@ -2,15 +2,15 @@
 // every test of a relay, for it is there unless said otherwise.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { Clinic, ON_POSTGRES, RELAY, RelayProcess, b64u, postgres, privateMessage, sleep } from './support/relay-client.mjs';
 
-/** @param {RelayProcess} relay @returns {Record<string, number>} */
-function statusOf(relay) {
-    const text = readFileSync(`/proc/${relay.child.pid}/status`, 'utf8'), value = (/** @type {string} */ name) => Number(new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(text)?.[1]);
+/** Of the process, or of one of its threads. @param {RelayProcess} relay @returns {Record<string, number>} */
+function statusOf(relay, thread = relay.child.pid) {
+    const text = readFileSync(`/proc/${relay.child.pid}/task/${thread}/status`, 'utf8'), value = (/** @type {string} */ name) => Number(new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(text)?.[1]);
     return { seccomp: value('Seccomp'), filters: value('Seccomp_filters'), noNewPrivileges: value('NoNewPrivs') };
 }
 
@@ -27,6 +27,7 @@ test('a serving relay is in a filter, unless it is told not to', { skip: without
         // A container may have put a filter around everything.
         assert.equal(on.filters, off.filters + 1);
         assert.deepEqual(statusOf(usual), on);
+        for (const thread of readdirSync(`/proc/${relay.child.pid}/task`)) assert.deepEqual(statusOf(relay, Number(thread)), on);
         for (const one of [plain, relay, usual]) assert.equal((await (await Clinic.create(one.origin)).enrolStaff()).answer.status, 201);
     } finally {
         for (const one of [plain, relay, usual]) await one.stop();
