@@ -101,14 +101,14 @@ static err serve(options *o, const account *a) {
     if (e == OK && o->push.contact != NULL) {
         e = push_key_open(d, &key);
         if (e == OK)
-            e = pushes_open(&o->push, key, &p);
-        if (e == OK)
             o->relay.push_key = push_key_public(key);
     }
     if (e == OK)
         e = relay_open(d, &o->relay, &r);
     if (e == OK)
         e = sandbox_enter(o->sandbox);
+    if (e == OK && key != NULL) /* its thread is then in the sandbox too */
+        e = pushes_open(&o->push, key, &p);
     if (e == OK)
         e = front_serve(f, r, p);
     front_close(f);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { tmpdir } from 'node:os';
@@ -177,6 +177,10 @@ test('a push has a token that verifies, and no content', async () => {
         for (const name of ['content-type', 'content-encoding', 'user-agent', 'cookie', 'referer']) assert.equal(push.headers[name], undefined, name);
         assert.deepEqual([aud, sub, more], [service.origin, CONTACT, {}]);
         assert.ok(exp > nowS() && exp <= nowS() + 24 * 3600);
+        // the thread that talks to push services is in the sandbox as the rest is
+        const threads = readdirSync(`/proc/${relay.child.pid}/task`).map((id) => /Seccomp:\s*(\d)/.exec(readFileSync(`/proc/${relay.child.pid}/task/${id}/status`, 'utf8'))?.[1]);
+        assert.ok(threads.length > 1);
+        assert.deepEqual([...new Set(threads)].length, 1, `Seccomp: ${threads}`);
         // the endpoint is the device's secret
         const { text } = await counted(relay, { sent: 1, failed: 0, retried: 0, dropped: 0, gone: 0 });
         const audit = (await writer.ask('GET', '/v1/audit?after=0')).json.entries.map((e) => Buffer.from(e, 'base64url').toString('latin1')).join();
