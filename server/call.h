@@ -52,7 +52,7 @@ struct relay {
     relay_wakes_list push_words[2]; /* heard of others: push_word - 1 */
     int64_t now_ms;
     /* relay_tidy goes round the tables of used message ids, of claimed key packages, and of devices. */
-    uint8_t tidy_sent[3 * ID_SIZE], tidy_inbox[2 * ID_SIZE];
+    uint8_t tidy_sent[3 * ID_SIZE], tidy_inbox[2 * ID_SIZE], tidy_invitation[2 * ID_SIZE];
     uint8_t tidy_clinic[ID_SIZE], tidy_device[ID_SIZE], tidy_digest[32];
 };
 

@@ -4,6 +4,7 @@
 
 /* Devices looked at, and events taken out of inboxes, in one round: they bound how long other requests wait. */
 #define DEVICES_A_ROUND 500
+#define INVITATIONS_A_ROUND 500
 #define TRANSACTIONS_A_ROUND 32
 #define EVENTS_A_TRANSACTION 128
 
@@ -11,6 +12,12 @@ typedef struct late_device {
     uint8_t clinic[ID_SIZE], device[ID_SIZE];
     int64_t before; /* what came before this time is too old */
 } late_device;
+
+/* A clinic's period, out of the column with its own number of days. */
+static int64_t period_ms(const relay *r, const db_rows *rows, int column) {
+    int64_t days = db_is_null(rows, column) ? r->options.retention_days : db_integer(rows, column);
+    return (days > RETENTION_DAYS_MIN ? days : RETENTION_DAYS_MIN) * 24 * 3600 * 1000;
+}
 
 /* The newest of the device's oldest events that are too old; 0: there is nothing to do. *more: there may be others behind. */
 static int64_t newest_expired(call *c, int64_t before, bool *more) {
@@ -50,7 +57,6 @@ static err expire(call *c, int64_t before, bool *more) {
 
 /* The next devices, of which those come into `late` whose oldest event is too old. Returns how many there are of these. */
 static size_t find_late(relay *r, int64_t now_ms, late_device late[DEVICES_A_ROUND]) {
-    static const int64_t DAY_MS = 24ll * 3600 * 1000;
     uint8_t last[2 * ID_SIZE] = {0};
     size_t n = 0, seen = 0;
     db_rows rows = DB_QUERY(
@@ -64,8 +70,7 @@ static size_t find_late(relay *r, int64_t now_ms, late_device late[DEVICES_A_ROU
         memcpy(last, db_bytes(&rows, 0).p, ID_SIZE);
         memcpy(last + ID_SIZE, db_bytes(&rows, 1).p, ID_SIZE);
         seen++;
-        int64_t days = db_is_null(&rows, 2) ? r->options.retention_days : db_integer(&rows, 2);
-        int64_t before = now_ms - (days > RETENTION_DAYS_MIN ? days : RETENTION_DAYS_MIN) * DAY_MS;
+        int64_t before = now_ms - period_ms(r, &rows, 2);
         if (db_is_null(&rows, 3) || db_integer(&rows, 3) >= before)
             continue;
         late[n] = (late_device){.before = before};
@@ -78,7 +83,7 @@ static size_t find_late(relay *r, int64_t now_ms, late_device late[DEVICES_A_ROU
     return db_failed(r->db) ? 0 : n;
 }
 
-void retention_tidy(relay *r, int64_t now_ms) {
+static void expire_inboxes(relay *r, int64_t now_ms) {
     late_device *late = arena_take(&r->scratch, DEVICES_A_ROUND, sizeof *late);
     if (late == NULL)
         return;
@@ -101,4 +106,42 @@ void retention_tidy(relay *r, int64_t now_ms) {
             return;
         }
     }
+}
+
+/* An invitation that has been over for so long answers as before, but what it said, and what a birth date was made into, go. */
+static void empty_invitations(relay *r, int64_t now_ms) {
+    uint8_t(*keys)[2 * ID_SIZE] = arena_take(&r->scratch, INVITATIONS_A_ROUND, sizeof *keys);
+    uint8_t last[2 * ID_SIZE] = {0};
+    size_t n = 0, seen = 0;
+    if (keys == NULL)
+        return;
+    db_rows rows = DB_QUERY(r->db,
+                            "SELECT i.clinic, i.invitation, p.days, i.expires, LENGTH(i.sealed) FROM invitations i "
+                            "LEFT JOIN retention p ON p.clinic = i.clinic WHERE (i.clinic, i.invitation) > ($1, $2) "
+                            "ORDER BY i.clinic, i.invitation LIMIT $3",
+                            db_id(r->tidy_invitation), db_id(r->tidy_invitation + ID_SIZE), db_i(INVITATIONS_A_ROUND));
+    for (; db_next(&rows); seen++) {
+        memcpy(last, db_bytes(&rows, 0).p, ID_SIZE);
+        memcpy(last + ID_SIZE, db_bytes(&rows, 1).p, ID_SIZE);
+        if (db_integer(&rows, 4) > 0 && db_integer(&rows, 3) < (now_ms - period_ms(r, &rows, 2)) / 1000)
+            memcpy(keys[n++], last, sizeof last);
+    }
+    if (db_failed(r->db))
+        return;
+    if (seen < INVITATIONS_A_ROUND)
+        memset(last, 0, sizeof last);
+    memcpy(r->tidy_invitation, last, sizeof last);
+    if (n == 0 || db_begin(r->db) != OK)
+        return;
+    for (size_t i = 0; i < n; i++)
+        DB_RUN(r->db, "UPDATE invitations SET sealed = $3, check_value = NULL WHERE clinic = $1 AND invitation = $2",
+               db_id(keys[i]), db_id(keys[i] + ID_SIZE), db_b(SPAN_NONE));
+    (void)!db_commit(r->db);
+}
+
+void retention_tidy(relay *r, int64_t now_ms) {
+    expire_inboxes(r, now_ms);
+    arena_reset(&r->scratch);
+    r->db->error = OK;
+    empty_invitations(r, now_ms);
 }

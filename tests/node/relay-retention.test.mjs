@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CONTENT, Clinic, RelayProcess, b64u, exchange, postgres, privateMessage, sleep } from './support/relay-client.mjs';
+import { CONTENT, Clinic, RelayProcess, b64u, exchange, postgres, privateMessage, problemName, register, sleep } from './support/relay-client.mjs';
 
 const DAY = 86_400_000;
 const text = (group) => privateMessage(group, 1, CONTENT.application);
@@ -66,21 +66,30 @@ test('events that nobody fetched in time go; a device that comes back is told an
     }
 });
 
-test('remembered message ids go after 30 days; the audit log stays', { timeout: 60_000 }, async () => {
+test('remembered message ids go after 30 days, what old invitations said after the period; the audit log stays', { timeout: 60_000 }, async () => {
     const relay = await RelayProcess.start();
     try {
         const clinic = await Clinic.create(relay.origin), auditor = await clinic.enrolStaff();
         const group = randomBytes(32), [body, id] = [text(group), b64u(randomBytes(16))];
         await auditor.commit(group, 0);
         assert.equal((await auditor.message(group, body, { id })).status, 200);
+        const invite = clinic.invite(auditor);
+        assert.equal((await register(auditor, invite)).status, 201);
+        assert.equal((await register(auditor, invite)).status, 200);
         await relay.kill('SIGTERM');
+        change(relay, 'UPDATE invitations SET expires = 1');
         change(relay, `UPDATE sent SET at = at - ${31 * DAY}`);
         await relay.launch(0);
-        auditor.origin = relay.origin;
+        auditor.origin = invite.origin = relay.origin;
         for (const until = Date.now() + 30_000; relay.tables().sent.rows > 0;) {
             assert.ok(Date.now() < until, 'the id is remembered for ever');
             await sleep(100);
         }
+        for (const until = Date.now() + 30_000; (await register(auditor, invite)).status !== 409;) {
+            assert.ok(Date.now() < until, 'the invitation says for ever what it said');
+            await sleep(100);
+        }
+        assert.equal(problemName(await invite.ask('GET', `/v1/invitations/${invite.id}`)), 'invitation-gone');
         assert.ok((await auditor.ask('GET', '/v1/audit?after=0')).json.entries.length >= 3);
     } finally {
         await relay.stop();

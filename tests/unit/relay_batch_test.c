@@ -638,6 +638,28 @@ static void retention_may_fail_anywhere(void **state) {
     assert_int_equal(rows("SELECT COUNT(*) FROM events"), 102);
 }
 
+static void add_invitation(uint8_t name, int64_t expires, int64_t state) {
+    uint8_t id[ID_SIZE] = {name};
+    DB_RUN(&store.base,
+           "INSERT INTO invitations (clinic, invitation, public_key, issuer, state, attempts_left, enrols, expires, "
+           "created, number, chain, sealed, check_value) VALUES ($1, $2, $2, $2, $4, 5, 4, $3, 0, 1, $2, $2, $2)",
+           db_id(clinic), db_id(id), db_i(expires), db_i(state));
+}
+
+static void what_an_old_invitation_said_goes(void **state) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    add_invitation(1, NOW_MS / 1000 - 61 * 86400, 0);
+    add_invitation(2, NOW_MS / 1000 - 61 * 86400, 1);
+    add_invitation(3, NOW_MS / 1000 - 59 * 86400, 1);
+    for (int i = 0; i < 2; i++)
+        relay_tidy(r, NOW_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM invitations"), 3);
+    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND check_value IS NULL"), 2);
+    relay_tidy(r, NOW_MS + 2 * DAY_MS);
+    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND check_value IS NULL"), 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_is_stored_as_one, set_up, tear_down),
@@ -651,6 +673,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_fetches_goes_and_leaves_a_gap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clinic_may_keep_longer_than_the_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_an_old_invitation_said_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(retention_may_fail_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_blobs_and_uploads_are_forgotten, set_up, tear_down),
     };
