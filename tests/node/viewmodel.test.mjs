@@ -473,6 +473,17 @@ test('inbox: unread is the core’s count; connection and notices are shown', as
   assert.equal(fake.listening, 0);
 });
 
+test('inbox: what was told of the access log before the page was opened is shown again', async () => {
+  const told = [{ code: 'audit_changed', text: 'The log …' }, { code: 'missing', text: 'A message …' }, { code: 'audit_changed', text: 'The log …' }];
+  const inbox = new Inbox(/** @type {any} */ (new Fake({ 'conversation.list': () => [], 'notice.list': () => told })), true);
+  await inbox.refresh();
+  assert.deepEqual(inbox.notices, [{ code: 'audit_changed', text: 'The log …' }]);
+  inbox.dismiss('audit_changed');
+  await inbox.refresh();
+  assert.deepEqual([inbox.notices, inbox.revoked], [[], false]);
+  inbox.close();
+});
+
 test('app: drafts stay with their conversation, over a lock too; nothing listens after it', async () => {
   const fake = holding([note(1)]);
   Object.assign(fake.commands, {

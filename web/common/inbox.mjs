@@ -66,11 +66,18 @@ export class Inbox extends Model {
     this.changed();
   }
 
+  /** What was told before the page was opened, and still holds: the clinic signed this device out, or its access log was changed. */
+  async #toldBefore() {
+    for (const { code, text } of await this.#client.call('notice.list')) {
+      this.revoked ||= code === 'revoked';
+      if (code.startsWith('audit_') && !this.notices.some((notice) => notice.code === code)) this.notices = [...this.notices, { code, text }];
+    }
+  }
+
   refresh = coalesce(async () => {
     try {
       this.conversations = await this.#client.call('conversation.list');
-      // A clinic may have signed this device out before the page was opened.
-      if (!this.ready) this.revoked ||= (await this.#client.call('notice.list')).some(({ code }) => code === 'revoked');
+      if (!this.ready) await this.#toldBefore();
       this.ready = true;
       this.changed();
     } catch (error) {

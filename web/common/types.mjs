@@ -8,6 +8,7 @@
  * @typedef {import('../../build/glue/sotto.js').Message} Message
  * @typedef {import('../../build/glue/sotto.js').Conversation} Conversation
  * @typedef {import('../../build/glue/sotto.js').Invitation} Invitation
+ * @typedef {import('../../build/glue/sotto.js').AuditAlarm} AuditAlarm
  * @typedef {import('../../build/glue/sotto.js').CommandMap} CommandMap
  * @typedef {CommandMap['invitation.view']['result']} InvitationView
  * @typedef {CommandMap['invitation.create']['result']} MadeInvitation

@@ -9,20 +9,35 @@ export class Console extends App {
   invitations = null;
   /** The invitation in the dialog. @type {InviteDraft | null} */
   draft = null;
-  /** @type {() => void} */
-  #off = () => {};
+  /** What was found to be wrong with the clinic's access log: it stays. @type {readonly import('../common/types.mjs').AuditAlarm[]} */
+  alarms = [];
+  /** @type {(() => void)[]} */
+  #off = [];
 
   /** @override @param {import('../common/types.mjs').Client} client */
   opened(client) {
     const invitations = new Invitations(client);
     this.invitations = invitations;
-    this.#off = invitations.subscribe(() => this.changed());
+    const look = async () => {
+      try {
+        this.alarms = (await client.call('audit.status')).alarms;
+        this.changed();
+      } catch {
+        // it was locked meanwhile
+      }
+    };
+    this.#off = [
+      invitations.subscribe(() => this.changed()),
+      client.on('notice', ({ code }) => void (code === 'audit_fault' && look())),
+    ];
     void invitations.refresh();
+    void look();
   }
 
   /** @override */
   closed() {
-    this.#off();
+    for (const off of this.#off) off();
+    this.alarms = [];
     this.invitations?.close();
     this.invitations = null;
     this.draft = null;

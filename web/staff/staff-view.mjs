@@ -7,7 +7,7 @@ import { chat } from '../common/text.mjs';
 import './access-view.mjs';
 import './inbox-view.mjs';
 import './invite-view.mjs';
-import { access, desk } from './text.mjs';
+import { access, audit, desk } from './text.mjs';
 
 /** With a real keyboard, Enter sends, as in other desks' programs. */
 const enterSends = matchMedia('(hover: hover) and (pointer: fine)').matches;
@@ -45,7 +45,7 @@ export class StaffView extends AppView {
   /** @override */
   render() {
     if (this.model === undefined) return nothing;
-    const { me, inbox, conversation, draft, invitations, pane } = this.app;
+    const { me, inbox, conversation, draft, invitations, pane, alarms } = this.app;
     if (me === null || inbox === null || invitations === null) {
       return html`<sotto-staff-access .model=${this.app.access} .words=${access}></sotto-staff-access>`;
     }
@@ -58,6 +58,7 @@ export class StaffView extends AppView {
         <button @click=${() => this.app.lock()}>${lock}<span>${desk.lock}</span></button>
       </header>
       ${banners(inbox)}
+      ${alarms.length === 0 ? nothing : html`<div class="banners">${alarms.map((a) => html`<p class="banner bad">${audit.fault[a.fault]}${a.number > 0 ? audit.at(a.number) : ''}</p>`)}</div>`}
       <main>
         <div class="side">
           <nav class="tabs" aria-label=${desk.views}>

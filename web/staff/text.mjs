@@ -57,6 +57,24 @@ export const desk = {
   check: { birth_date: 'Checked by date of birth', code: 'Checked by one-time code', none: 'Not checked', desk: 'Checked at the desk' },
 };
 
+/** What was done to the access log; the proof of each is in the core (audit.status). */
+export const audit = {
+  /** @type {Record<import('../common/types.mjs').AuditAlarm['fault'], string>} */
+  fault: {
+    truncation: 'The access log was cut off: the server had signed a longer one.',
+    fork: 'The server showed people different access logs, or denies one that it signed.',
+    rewrite: 'The access log was rewritten: it is not the one that the server had signed.',
+    forgery: 'The access log came without the server’s signature. It was refused.',
+    key_change: 'The server signs the access log with another key than before. The new key is not trusted.',
+    dispute: 'A member’s device was shown the access log under another key. Either the server shows people different logs, or that device lies.',
+    withdrawal: 'The server no longer lets the access log be checked.',
+    deletion: 'Entries were deleted from the access log.',
+    edit: 'An entry of the access log was changed after it was written.',
+    reorder: 'Entries of the access log were moved to other places.',
+  },
+  at: (/** @type {number} */ number) => ` (number ${number})`,
+};
+
 export const invite = {
   patientTitle: 'Invite a patient',
   staffTitle: 'Invite a colleague',

@@ -12,7 +12,13 @@ const found = await sotto.when(async () => (await sotto.call('conversation.list'
 const unread: number = found.unread;
 const failed: string[] = (await sotto.settled()).map((m) => m.id);
 off();
+const { alarms, checkpoint } = await sotto.call('audit.status');
+const fork: boolean = alarms.some((a) => a.fault === 'fork' && a.kept !== a.other);
+sotto.on('audit', async ({ code }) => code === 'page' && console.log((await sotto.call('audit.page')).entries.map((e) => e.call), fork, checkpoint));
+await sotto.call('audit.walk', { after: '0' });
 
+// @ts-expect-error: no such fault
+alarms.find((a) => a.fault === 'spoon');
 // @ts-expect-error: no such command
 await sotto.call('message.sned', { conversation: '1', text: 'hello' });
 // @ts-expect-error: an argument of another type
