@@ -31,11 +31,7 @@ static void tidy_nonces(relay *r, const uint8_t clinic[ID_SIZE]) {
 
 static batch_clinic *take(relay *r, const uint8_t clinic[ID_SIZE], db_rows rows) {
     batch_clinic *b = NULL;
-    if (db_next(&rows)) {
-        if (r->clinics_count == BATCH_MAX) {
-            batch_write(r);
-            r->clinics_count = 0;
-        }
+    if (r->clinics_count < CLINICS_A_BATCH_MAX && db_next(&rows)) {
         b = &r->clinics[r->clinics_count++];
         *b = (batch_clinic){.seq = db_integer(&rows, 1), .mark = db_is_null(&rows, 2) ? 0 : db_integer(&rows, 2)};
         memcpy(b->clinic, clinic, ID_SIZE);
@@ -93,6 +89,6 @@ void batch_write(relay *r) {
             directory_marked(r->directory, b->clinic, b->mark);
         }
         audit_write_head(r, b);
-        b->seq_changed = b->mark_changed = false;
     }
+    r->clinics_count = 0;
 }

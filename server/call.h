@@ -35,13 +35,16 @@ typedef struct batch_clinic {
     bool seq_changed, mark_changed;
 } batch_clinic;
 
+/* A call opens one; or two, if what was remembered of its device was wrong. */
+#define CLINICS_A_BATCH_MAX (2 * BATCH_MAX)
+
 struct call;
 
 struct relay {
     db *db;
     struct call *calls; /* BATCH_MAX, of the requests that are being handled */
     signature_key audit_key;
-    batch_clinic clinics[BATCH_MAX];
+    batch_clinic clinics[CLINICS_A_BATCH_MAX];
     size_t clinics_count;
     directory *directory;
     relay_options options;
@@ -168,7 +171,7 @@ void batch_open_all(relay *r, uint8_t (*clinics)[ID_SIZE], size_t n);
 /* Devices' rights and certificates, groups' epochs and members: who changes one of them forgets it in the directory and says so here,
  * so that other relays ask anew. */
 void clinic_changed(call *c);
-/* Writes what has changed of all clinics of the batch. */
+/* Writes what has changed of all clinics of the batch, and closes them. */
 void batch_write(relay *r);
 
 /* ---- groups and what is sent to them */

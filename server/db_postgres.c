@@ -236,7 +236,7 @@ static void encode(postgres_db *d, const db_value *values, size_t n) {
 }
 
 /* Its result goes to `rows`, which must stay until it came, or be taken out by `forget`. */
-static err send(postgres_db *d, const char *sql, const db_value *values, size_t n, postgres_rows *rows) {
+static err send_statement(postgres_db *d, const char *sql, const db_value *values, size_t n, postgres_rows *rows) {
     if (n > VALUES_MAX)
         return ERR_LIMIT;
     if (!alive(d))
@@ -265,14 +265,14 @@ static void forget(postgres_db *d, const postgres_rows *rows) {
 }
 
 static err run_later(db *base, const char *sql, const db_value *values, size_t n) {
-    return send((postgres_db *)base, sql, values, n, NULL);
+    return send_statement((postgres_db *)base, sql, values, n, NULL);
 }
 
 static err query(db *base, const char *sql, const db_value *values, size_t n, void **statement) {
     postgres_rows *rows = calloc(1, sizeof *rows);
     if (rows == NULL)
         return ERR_NO_MEMORY;
-    err e = send((postgres_db *)base, sql, values, n, rows);
+    err e = send_statement((postgres_db *)base, sql, values, n, rows);
     if (e == OK)
         *statement = rows;
     else
@@ -407,7 +407,7 @@ static void tell(postgres_db *d) {
         const uint8_t *p = d->told + at;
         n = (size_t)(p[0] << 8 | p[1]);
         synchronise(d);
-        (void)!send(d, SQL, &(db_value){.kind = DB_BYTES, .bytes = span_of(p + 2, n)}, 1, NULL);
+        (void)!send_statement(d, SQL, &(db_value){.kind = DB_BYTES, .bytes = span_of(p + 2, n)}, 1, NULL);
     }
     d->told_size = 0;
 }
@@ -416,7 +416,7 @@ static void tell(postgres_db *d) {
 static err commit(db *base) {
     postgres_db *d = (postgres_db *)base;
     postgres_rows rows = {.result = NULL};
-    TRY(send(d, COMMIT, NULL, 0, &rows));
+    TRY(send_statement(d, COMMIT, NULL, 0, &rows));
     tell(d);
     take_in(d);
     bool done = rows.error == OK && strcmp(PQcmdStatus(rows.result), "COMMIT") == 0;

@@ -706,6 +706,8 @@ static void take_messages(relay *r, call *calls, size_t n) {
 void relay_handle_all(relay *r, const request *const *requests, response *const *responses, size_t n) {
     call *calls = r->calls;
     arena_reset(&r->scratch);
+    if (r->clinics_count + 2 * n > CLINICS_A_BATCH_MAX)
+        batch_write(r);
     for (size_t i = 0; i < n; i++)
         begin_call(r, requests[i], responses[i], &calls[i]);
     open_clinics(r, calls, n);
