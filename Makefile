@@ -185,11 +185,13 @@ $(eval $(call build,wasm,$$(WASM_CC),$$(WASM_CC) $$(CLANG_SHADOW),$$(SODIUM_WASM
 RELAY_THIRD_OBJ := $(native_SODIUM_OBJ) $(patsubst %,build/native/third/sodium/%.o,$(SODIUM_RANDOM_FILES)) \
   build/native/third/sqlite3_unix.o build/native/third/cJSON.o
 RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
-RELAY_INCLUDES = $(shell pkg-config --cflags libpq) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
+RELAY_INCLUDES = $(shell pkg-config --cflags libpq libfido2) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
 # What knows HTTP, and the program itself: tests of the logic go without.
 RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/sandbox.o %/backup.o \
   %/push.o %/push_client.o %/push_key.o %/doctor_host.o
-RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcrypto libpq libcurl libseccomp) -lm -pthread
+# Of the logic, which has no HTTP.
+RELAY_LOGIC_LIBS = $(shell pkg-config --libs libpq libfido2 libcrypto)
+RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcurl libseccomp) $(RELAY_LOGIC_LIBS) -lm -pthread
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
 	@mkdir -p $(@D)
@@ -239,7 +241,7 @@ build/$(1)/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 $$(filter $(3)/relay_%,$$($(1)_UNIT)): $(3)/%: build/$(1)/tests/unit/%_test.o \
   $$(filter-out $$(RELAY_FRONT),$$(RELAY_SRC:%.c=build/$(1)/%.o)) build/native/librelaythird.a
 	@mkdir -p $$(@D)
-	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka -lpq -lm $$(LINK_LIBS)
+	$$(call run,LINK) $(2) -o $$@ $$^ -lcmocka $$(RELAY_LOGIC_LIBS) -lm $$(LINK_LIBS)
 
 $(3)/relay_sandbox: build/$(1)/server/sandbox.o
 $(3)/relay_sandbox: LINK_LIBS = -lseccomp
@@ -253,7 +255,7 @@ build/$(1)/server/logic.o: $$(filter-out $$(RELAY_FRONT),$$(patsubst %.c,build/$
 
 $(3)/mls_fault $(3)/client_fault: LINK_EXTRA = $$(FAULT_WRAPS)
 $(3)/client_fault: build/$(1)/server/logic.o
-$(3)/client_fault: LINK_LIBS = -lpq
+$(3)/client_fault: LINK_LIBS = $$(RELAY_LOGIC_LIBS)
 
 .PRECIOUS: build/$(1)/tests/%.o
 -include $$(UNIT_SRC:%.c=build/$(1)/%.d) $$($(1)_SUPPORT_OBJ:.o=.d)

@@ -15,8 +15,9 @@ static batch_clinic *find(relay *r, const uint8_t clinic[ID_SIZE]) {
 static db_rows ask(relay *r, const uint8_t clinic[ID_SIZE]) {
     db_lock(r->db, span_of(clinic, ID_SIZE));
     return DB_QUERY(r->db,
-                    "SELECT c.root_key, c.seq, m.mark, h.number, h.hash, h.signed_number, h.signed_at FROM clinics c "
-                    "LEFT JOIN audit_heads h ON h.clinic = c.clinic LEFT JOIN clinic_marks m ON m.clinic = c.clinic "
+                    "SELECT c.root_key, c.seq, m.mark, h.number, h.hash, h.signed_number, h.signed_at, p.clinic "
+                    "FROM clinics c LEFT JOIN audit_heads h ON h.clinic = c.clinic "
+                    "LEFT JOIN clinic_marks m ON m.clinic = c.clinic LEFT JOIN policies p ON p.clinic = c.clinic "
                     "WHERE c.clinic = $1",
                     db_id(clinic));
 }
@@ -34,6 +35,7 @@ static batch_clinic *take(relay *r, const uint8_t clinic[ID_SIZE], db_rows rows)
     if (r->clinics_count < CLINICS_A_BATCH_MAX && db_next(&rows)) {
         b = &r->clinics[r->clinics_count++];
         *b = (batch_clinic){.seq = db_integer(&rows, 1), .mark = db_is_null(&rows, 2) ? 0 : db_integer(&rows, 2)};
+        b->has_policy = !db_is_null(&rows, 7);
         memcpy(b->clinic, clinic, ID_SIZE);
         memcpy(b->root_key, db_bytes(&rows, 0).p, sizeof b->root_key);
         if (!db_is_null(&rows, 3)) {

@@ -33,6 +33,7 @@ typedef struct batch_clinic {
     uint64_t generation; /* of what the directory holds of the clinic */
     audit_head audit;
     bool seq_changed, mark_changed;
+    bool has_policy; /* it has set rules for sessions */
 } batch_clinic;
 
 /* A call opens one; or two, if what was remembered of its device was wrong. */
@@ -48,6 +49,7 @@ struct relay {
     size_t clinics_count;
     directory *directory;
     relay_options options;
+    char origin[ORIGIN_MAX]; /* of the staff's console; empty: not known */
     struct rate_table *rates;
     struct verifiers *verifiers;
     arena scratch; /* one request's memory */
@@ -242,5 +244,16 @@ bool call_audit_read(call *c);
 bool call_audit_add(call *c);
 bool call_push_put(call *c);
 bool call_push_delete(call *c);
+bool call_policy_get(call *c);
+bool call_policy_put(call *c);
+bool call_verifier_list(call *c);
+bool call_verifier_register(call *c);
+bool call_verifier_remove(call *c);
+bool call_verifier_reset(call *c);
+bool call_session_challenge(call *c);
+bool call_session_get(call *c);
+bool call_session_begin(call *c);
+bool call_session_prolong(call *c);
+bool call_session_end(call *c);
 
 #endif

@@ -13,7 +13,7 @@ bool call_well_known(call *c) {
     text_member_integer(t, "scheduled", SCHEDULED_MAX);
     text_member_integer(t, "blob", BLOB_MAX);
     text_member_integer(t, "retention_days", c->relay->options.retention_days);
-    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\",\"retention\"");
+    text_put(t, "},\"features\":[\"sse\",\"schedule\",\"blobs\",\"audit\",\"retention\",\"step-up\"");
     text_put(t, c->relay->options.push_key != NULL ? ",\"push\"],\"clinics\":" : "],\"clinics\":");
     text_put(t, c->relay->options.clinics_open ? "\"open\"" : "\"closed\"");
     text_member_base64url(t, "audit_key", signature_key_public(&c->relay->audit_key));

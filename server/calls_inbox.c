@@ -1,7 +1,7 @@
 /* calls_inbox.c: events, their way into inboxes and out of them. */
 #include <stdlib.h>
 
-#include "call.h"
+#include "session.h"
 
 /* ---- in */
 
@@ -236,17 +236,32 @@ typedef struct look {
 } look;
 
 static look look_for(db *d, const inbox_wait *wait) {
-    return (look){.device = DB_QUERY(d, "SELECT revoked FROM devices WHERE clinic = $1 AND device = $2",
+    return (look){.device = DB_QUERY(d,
+                                     "SELECT d.revoked, p.clinic FROM devices d LEFT JOIN policies p ON "
+                                     "p.clinic = d.clinic WHERE d.clinic = $1 AND d.device = $2",
                                      db_id(wait->clinic), db_id(wait->device)),
                   .page = inbox_query(d, wait)};
 }
 
-static bool is_revoked(look *l) {
-    bool revoked = db_next(&l->device) && db_integer(&l->device, 0) != 0;
+/* True when the device may not be told any more; the problem is written. A session can end while somebody waits. */
+static bool is_barred(db *d, look *l, const inbox_wait *wait, int64_t now_ms, response *rs) {
+    session_state s;
+    bool found = db_next(&l->device), revoked = found && db_integer(&l->device, 0) != 0,
+         policy = found && !db_is_null(&l->device, 1);
     db_end(&l->device);
-    if (revoked)
-        db_end(&l->page);
-    return revoked;
+    if (!revoked && !policy)
+        return false;
+    db_end(&l->page);
+    if (revoked) {
+        problem_write(rs, PROBLEM_REVOKED, "this device may not ask for anything any more", NULL, 0);
+        return true;
+    }
+    if (!session_read(d, SPAN(wait->clinic), SPAN(wait->device), now_ms, &s) || !s.needed || s.live) {
+        l->page = inbox_query(d, wait);
+        return false;
+    }
+    session_problem(rs, d, SPAN(wait->clinic), SPAN(wait->device), &s);
+    return true;
 }
 
 bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs) {
@@ -254,8 +269,9 @@ bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now
     *rs = (response){.status = 200, .type = "application/json"};
     r->db->error = OK;
     look l = look_for(r->db, wait);
-    if (is_revoked(&l)) {
-        problem_write(rs, PROBLEM_REVOKED, "this device may not ask for anything any more", NULL, 0);
+    if (is_barred(r->db, &l, wait, now_ms, rs)) {
+        if (db_failed(r->db))
+            relay_unavailable(rs);
         return true;
     }
     bool any = inbox_page(l.page, wait, now_ms, &t);
@@ -273,10 +289,13 @@ bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now
     return true;
 }
 
-bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out) {
+bool relay_inbox_stream(relay *r, inbox_wait *wait, int64_t now_ms, text *out) {
+    response rs = {0};
     r->db->error = OK;
     look l = look_for(r->db, wait);
-    if (is_revoked(&l))
+    bool barred = is_barred(r->db, &l, wait, now_ms, &rs);
+    response_free(&rs);
+    if (barred)
         return false;
     wait->after = inbox_read(l.page, wait, true, out);
     return !db_failed(r->db) && !out->failed;

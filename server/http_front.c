@@ -391,7 +391,7 @@ static int stream_more(front *f, conn *c) {
         if (c->stream_woken) {
             c->stream_woken = false;
             int64_t before = c->waiter.wait.after;
-            if (!relay_inbox_stream(f->relay, &c->waiter.wait, &c->stream))
+            if (!relay_inbox_stream(f->relay, &c->waiter.wait, now, &c->stream))
                 return -1;
             if (c->waiter.wait.after != before)
                 c->stream_woken = true; /* there may be more */

@@ -286,6 +286,11 @@ span json_text(json *j, const char *name, size_t max) {
     return text;
 }
 
+bool json_is_true(const json *j, const char *name) {
+    bool twice = false;
+    return cJSON_IsTrue(member(j, name, &twice));
+}
+
 int64_t json_integer(json *j, const char *name, int64_t min, int64_t max) {
     const cJSON *item = required(j, name);
     if (item == NULL)

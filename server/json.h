@@ -46,6 +46,8 @@ span json_bytes(json *j, const char *name, size_t max);
 /* Text of 1..max bytes, in the arena. */
 span json_text(json *j, const char *name, size_t max);
 int64_t json_integer(json *j, const char *name, int64_t min, int64_t max);
+/* Is it there, and the word true? */
+bool json_is_true(const json *j, const char *name);
 /* An array of at most `max` strings of base64url: each of n bytes (json_fixed_list), one after the other; or of 1..bytes_max. */
 const uint8_t *json_fixed_list(json *j, const char *name, size_t n, size_t max, size_t *count);
 span *json_bytes_list(json *j, const char *name, size_t bytes_max, size_t max, size_t *count);

@@ -111,6 +111,24 @@
 
 #define CHECK_ATTEMPTS 5 /* DESIGN §6: then the invitation is locked */
 
+/* ---- sessions: AAL2 of NIST SP 800-63B-4 allows an hour without a person and a day in all */
+#define IDLE_MIN_S 60
+#define IDLE_MAX_S 3600
+#define OVERALL_MIN_S 60
+#define OVERALL_MAX_S 86400
+#define STAFF_IDLE_S 900 /* where a clinic says nothing else; staff's as AAL3 has them */
+#define STAFF_OVERALL_S 43200
+#define PATIENT_IDLE_S 1800
+#define PATIENT_OVERALL_S 86400
+#define ORIGIN_MAX 300                               /* https:// and a Host */
+#define CHALLENGE_MS (5 * 60 * 1000)                 /* to find the key and touch it */
+#define VERIFIERS_MAX 8                              /* of a device: a built-in one, a few keys, a telephone */
+#define REGISTER_AFTER_ENROLMENT_MS (15 * 60 * 1000) /* the link was opened a moment ago: set up now */
+#define REGISTER_AFTER_RESET_MS (24ll * 3600 * 1000) /* somebody was told that he may */
+#define TOTP_ATTEMPTS 5                              /* wrong codes in a row, then it locks */
+#define TOTP_LOCK_MS (15 * 60 * 1000)
+#define TOTP_LOCK_DOUBLINGS 6 /* up to 16 h: some 40 guesses of 333,000 in a month */
+
 /* ---- static files */
 #define STATIC_FILES_MAX 2000
 #define STATIC_FILE_MAX (16 * 1024 * 1024)

@@ -7,6 +7,7 @@
 
 #include "limits.h"
 #include "log.h"
+#include "webauthn.h"
 
 static const char USAGE[] =
     "usage: sotto-relay serve DATABASE [options]   serve clinics\n"
@@ -35,6 +36,7 @@ static const char USAGE[] =
     "  --static DIR         serve the web pages in it\n"
     "  --clinics open|closed  may anybody make a clinic here (open)\n"
     "  --authority HOST[:PORT]  refuse requests for any other Host\n"
+    "  --origin URL         where the staff's console is, for WebAuthn (https:// and the authority)\n"
     "  --rate-device N      requests a minute of a device (%d; 0: no limit)\n"
     "  --rate-address N     requests a minute of an address (%d; 0: no limit)\n"
     "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
@@ -124,6 +126,12 @@ static bool option(options *o, const char *name, const char *value) {
     static const char *const SANDBOXES[] = {[SANDBOX_ON - 1] = "on", [SANDBOX_OFF - 1] = "off", NULL};
     long v = 0;
     bool good = true;
+    if (strcmp(name, "--origin") == 0) {
+        char party[WEBAUTHN_ORIGIN_MAX];
+        webauthn_party_of(value, party);
+        o->relay.origin = value;
+        return party[0] != 0 && strlen(value) < WEBAUTHN_ORIGIN_MAX;
+    }
     if (is_text(o, name, value))
         return true;
     if (strcmp(name, "--port") == 0 && (good = number(value, 65535, &v)))

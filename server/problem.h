@@ -11,10 +11,12 @@
     X(CLOCK_SKEW, "clock-skew", 401, "The time of the signature is too far from the relay's")                          \
     X(REPLAYED, "replayed", 401, "This signed request was received before")                                            \
     X(UNKNOWN_DEVICE, "unknown-device", 401, "This key is not enrolled here")                                          \
+    X(STEP_UP, "step-up", 401, "A live session is needed")                                                             \
     X(REVOKED, "revoked", 403, "This device was revoked")                                                              \
     X(FORBIDDEN, "forbidden", 403, "Not allowed")                                                                      \
     X(BAD_CERTIFICATE, "bad-certificate", 403, "The certificate chain is not valid for this clinic")                   \
     X(WRONG_CHECK, "wrong-check", 403, "The identity check failed")                                                    \
+    X(BAD_ASSERTION, "bad-assertion", 403, "The authenticator's answer is not valid here")                             \
     X(INVITATION_LOCKED, "invitation-locked", 403, "Too many wrong identity checks: a new link is needed")             \
     X(INVITATION_USED, "invitation-used", 410, "The invitation was used already")                                      \
     X(INVITATION_GONE, "invitation-gone", 410, "The invitation has expired or was withdrawn")                          \
@@ -40,5 +42,8 @@ typedef enum problem_kind {
 const char *problem_name(problem_kind kind);
 /* Replaces whatever the response held. `extra` names one more member, or is NULL. `detail` is plain text of ours. */
 void problem_write(response *rs, problem_kind kind, const char *detail, const char *extra, int64_t value);
+/* The same with a member that is a list of plain words. */
+void problem_write_words(response *rs, problem_kind kind, const char *detail, const char *name,
+                         const char *const *words, size_t n);
 
 #endif

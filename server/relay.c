@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "audit.h"
 #include "rate.h"
+#include "session.h"
 #include "verify.h"
 
 /* The largest request's strings decoded, beside its chain: twice the body is ample. */
@@ -21,7 +22,8 @@ typedef enum who_asks {
     WHO_CLINIC,  /* the root key in the body */
     WHO_ENROLS,  /* the last key of the chain in the body */
     WHO_DEVICE,
-    WHO_INVITE, /* the invite whose id is in the path */
+    WHO_DEVICE_LOCKED, /* also one that needs a session and has none */
+    WHO_INVITE,        /* the invite whose id is in the path */
     WHO_DEVICE_OR_INVITE
 } who_asks;
 
@@ -68,6 +70,19 @@ static const route ROUTES[] = {
     {METHOD_POST, "/v1/audit", WHO_DEVICE, true, false, BODY_MAX, AUDIT_CLIENT_EVENT, call_audit_add},
     {METHOD_PUT, "/v1/push", WHO_DEVICE, true, false, BODY_MAX, AUDIT_PUT_PUSH, call_push_put},
     {METHOD_DELETE, "/v1/push", WHO_DEVICE, false, false, 0, AUDIT_DELETE_PUSH, call_push_delete},
+    {METHOD_GET, "/v1/policy", WHO_DEVICE_LOCKED, false, false, 0, AUDIT_NOTHING, call_policy_get},
+    {METHOD_PUT, "/v1/policy", WHO_DEVICE, true, false, BODY_MAX, AUDIT_SET_POLICY, call_policy_put},
+    {METHOD_GET, "/v1/verifiers", WHO_DEVICE_LOCKED, false, false, 0, AUDIT_NOTHING, call_verifier_list},
+    {METHOD_POST, "/v1/verifiers", WHO_DEVICE_LOCKED, true, false, BODY_MAX, AUDIT_REGISTER_VERIFIER,
+     call_verifier_register},
+    {METHOD_DELETE, "/v1/verifiers/{}", WHO_DEVICE, false, false, 0, AUDIT_REMOVE_VERIFIER, call_verifier_remove},
+    {METHOD_DELETE, "/v1/devices/{}/verifiers", WHO_DEVICE, false, false, 0, AUDIT_RESET_VERIFIERS,
+     call_verifier_reset},
+    {METHOD_POST, "/v1/session/challenge", WHO_DEVICE_LOCKED, false, false, 0, AUDIT_NOTHING, call_session_challenge},
+    {METHOD_GET, "/v1/session", WHO_DEVICE_LOCKED, false, false, 0, AUDIT_NOTHING, call_session_get},
+    {METHOD_POST, "/v1/session", WHO_DEVICE_LOCKED, true, false, BODY_MAX, AUDIT_BEGIN_SESSION, call_session_begin},
+    {METHOD_PUT, "/v1/session", WHO_DEVICE, false, false, 0, AUDIT_NOTHING, call_session_prolong},
+    {METHOD_DELETE, "/v1/session", WHO_DEVICE_LOCKED, false, false, 0, AUDIT_END_SESSION, call_session_end},
 };
 
 /* ---- outcomes */
@@ -376,7 +391,8 @@ static bool find_asker(call *c) {
     switch (c->way->who) {
     case WHO_CLINIC: return who_clinic(c);
     case WHO_ENROLS: return who_enrols(c);
-    case WHO_DEVICE: return who_device(c, false);
+    case WHO_DEVICE:
+    case WHO_DEVICE_LOCKED: return who_device(c, false);
     case WHO_DEVICE_OR_INVITE: return who_device(c, true);
     case WHO_INVITE: return who_invite(c);
     case WHO_ANYBODY: break;
@@ -462,8 +478,10 @@ static bool authenticate(call *c) {
             return false;
         ask_nonces(c->relay, &c, 1);
     }
-    if (c->nonce == NONCE_NEW)
-        return true;
+    if (c->nonce == NONCE_NEW) {
+        bool is_device = (c->way->who == WHO_DEVICE || c->way->who == WHO_DEVICE_OR_INVITE) && !c->is_invite;
+        return !is_device || !c->state->has_policy || session_allows(c);
+    }
     if (!db_failed(c->db))
         problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
     return false;
@@ -693,11 +711,13 @@ static void identify_all(relay *r, call *calls, size_t n) {
     ask_nonces(r, list, admitted);
 }
 
+/* Where a clinic has rules for sessions each message is looked at by itself (authenticate). */
 static void take_messages(relay *r, call *calls, size_t n) {
     call *list[BATCH_MAX];
     size_t count = 0;
     for (size_t i = 0; i < n; i++)
-        if (!calls[i].done && calls[i].way->run == call_message && calls[i].nonce == NONCE_NEW)
+        if (!calls[i].done && calls[i].way->run == call_message && calls[i].nonce == NONCE_NEW &&
+            !calls[i].state->has_policy)
             list[count++] = &calls[i];
     if (count > 0)
         messages_take(r, list, count);
@@ -747,6 +767,10 @@ err relay_open(db *d, const relay_options *options, relay **out) {
         relay_close(r);
         return ERR_NO_MEMORY;
     }
+    if (options->origin != NULL)
+        (void)snprintf(r->origin, sizeof r->origin, "%s", options->origin);
+    else if (options->authority != NULL)
+        (void)snprintf(r->origin, sizeof r->origin, "https://%s", options->authority);
     err e = arena_init(&r->scratch, SCRATCH_SIZE);
     if (e == OK)
         e = rate_open(RATE_SLOTS, seed, &r->rates);

@@ -22,6 +22,7 @@ typedef struct relay_options {
     const char *authority;                          /* the one Host that requests may be for; NULL: any */
     const uint8_t *push_key;                        /* PUSH_PUBLIC_SIZE bytes; NULL: there are no pushes */
     push_allowed push_allowed;
+    const char *origin; /* of the staff's console, for WebAuthn; NULL: https:// and the authority, if there is one */
 } relay_options;
 
 typedef struct relay relay;
@@ -85,7 +86,7 @@ void relay_push_drop(relay *r, const push_gone *gone, size_t n);
 /* Outside a batch. Answers a parked inbox: true when there is something to say, or `last` asks for an answer anyhow. */
 bool relay_inbox_answer(relay *r, const inbox_wait *wait, bool last, int64_t now_ms, response *rs);
 /* Outside a batch. Appends the events of an event stream and moves wait->after. False: the stream must end. */
-bool relay_inbox_stream(relay *r, inbox_wait *wait, text *out);
+bool relay_inbox_stream(relay *r, inbox_wait *wait, int64_t now_ms, text *out);
 
 /* Outside a batch, every second or so: delivers messages whose time has come, of one clinic, and fills relay_wakes. True: there may
  * be more. */

@@ -106,6 +106,28 @@ const schema_step SCHEMA[] = {
      "PRIMARY KEY (clinic, device))"},
     /* One row, like audit_key: the scalar and the point of the key for push services. */
     {3, false, "CREATE TABLE push_key (number BIGINT NOT NULL, secret BYTEA NOT NULL, PRIMARY KEY (number))"},
+    /* A clinic's rules for sessions (session.h). */
+    {3, true,
+     "CREATE TABLE policies (clinic BYTEA NOT NULL, staff BIGINT NOT NULL, patients BIGINT NOT NULL, "
+     "staff_idle_s BIGINT NOT NULL, staff_overall_s BIGINT NOT NULL, patient_idle_s BIGINT NOT NULL, "
+     "patient_overall_s BIGINT NOT NULL, PRIMARY KEY (clinic))"},
+    /* credential: its id, or empty for codes. secret: a public key, or the secret of codes, which has to be read to check one.
+     * counter: of the authenticator, or the time step of the last code. */
+    {3, false,
+     "CREATE TABLE verifiers (clinic BYTEA NOT NULL, device BYTEA NOT NULL, verifier BYTEA NOT NULL, method BIGINT NOT "
+     "NULL, proven BIGINT NOT NULL, created BIGINT NOT NULL, algorithm BIGINT NOT NULL, credential BYTEA NOT NULL, "
+     "secret BYTEA NOT NULL, counter BIGINT NOT NULL, attempts BIGINT NOT NULL, locked_until BIGINT NOT NULL, "
+     "PRIMARY KEY (clinic, device, verifier))"},
+    {3, true,
+     "CREATE TABLE verifier_openings (clinic BYTEA NOT NULL, device BYTEA NOT NULL, until BIGINT NOT NULL, "
+     "PRIMARY KEY (clinic, device))"},
+    {3, true,
+     "CREATE TABLE challenges (clinic BYTEA NOT NULL, device BYTEA NOT NULL, challenge BYTEA NOT NULL, "
+     "expires BIGINT NOT NULL, PRIMARY KEY (clinic, device))"},
+    /* seen: when a person was last there. */
+    {3, true,
+     "CREATE TABLE sessions (clinic BYTEA NOT NULL, device BYTEA NOT NULL, method BIGINT NOT NULL, verifier BYTEA NOT "
+     "NULL, began BIGINT NOT NULL, seen BIGINT NOT NULL, PRIMARY KEY (clinic, device))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -134,5 +156,10 @@ const char *const SCHEMA_TABLES[][2] = {
     {"retention", "SELECT * FROM retention ORDER BY clinic"},
     {"push_subscriptions", "SELECT * FROM push_subscriptions ORDER BY clinic, device"},
     {"clinic_marks", "SELECT * FROM clinic_marks ORDER BY clinic"},
+    {"policies", "SELECT * FROM policies ORDER BY clinic"},
+    {"verifiers", "SELECT * FROM verifiers ORDER BY clinic, device, verifier"},
+    {"verifier_openings", "SELECT * FROM verifier_openings ORDER BY clinic, device"},
+    {"challenges", "SELECT * FROM challenges ORDER BY clinic, device"},
+    {"sessions", "SELECT * FROM sessions ORDER BY clinic, device"},
     {NULL, NULL},
 };

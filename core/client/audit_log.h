@@ -38,6 +38,12 @@ typedef enum audit_call {
     AUDIT_DELETE_BLOB = 21,
     AUDIT_PUT_PUSH = 22,
     AUDIT_DELETE_PUSH = 23,
+    AUDIT_SET_POLICY = 32,
+    AUDIT_REGISTER_VERIFIER = 33,
+    AUDIT_REMOVE_VERIFIER = 34,
+    AUDIT_RESET_VERIFIERS = 35,
+    AUDIT_BEGIN_SESSION = 36,
+    AUDIT_END_SESSION = 37,
     AUDIT_RESTORED = 128 /* by the operator: the database was put back from a copy */
 } audit_call;
 
