@@ -217,7 +217,7 @@ bool call_verifier_remove(call *c) {
     session_state s;
     if (!path_id(c, id, sizeof id) || !session_read(c->db, SPAN(c->clinic), SPAN(c->device), c->now_ms, &s))
         return true;
-    if (!s.live) {
+    if (!s.live && s.kind == CERTIFICATE_STAFF) {
         session_problem(c->rs, c->db, SPAN(c->clinic), SPAN(c->device), &s);
         c->problem = problem_name(PROBLEM_STEP_UP);
         return true;
