@@ -1,9 +1,8 @@
 /* The relay's logic over a database in memory, and over one that fails at any chosen statement. */
 #include "../../server/relay.h"
-#include "../../server/signature_check.h"
-#include "base/text.h"
 #include "crypto/random.h"
 #include "support/check.h"
+#include "support/relay_request.h"
 
 #define NOW_MS 1790000000000ll
 
@@ -68,53 +67,9 @@ static uint8_t clinic[ID_SIZE], device_name[ID_SIZE];
 
 /* ---- requests as a client would make them */
 
-static char texts[3][600];
-static uint32_t nonce_count;
-
-static void base64(char *out, span s) {
-    base64url_write(out, s);
-    size_t n = BASE64URL_SIZE(s.n);
-    for (size_t i = 0; i < n; i++)
-        out[i] = out[i] == '-' ? '+' : out[i] == '_' ? '/' : out[i];
-    for (; n % 4 != 0; n++)
-        out[n] = '=';
-    out[n] = 0;
-}
-
-/* Signs a request; its strings live until the next. */
 static request signed_request(http_method method, const char *path, const char *query, span body,
                               const signature_key *key, const uint8_t keyid[ID_SIZE]) {
-    char nonce[23] = {0}, id[23] = {0}, digest[120] = "", signature[100], base[8000];
-    uint8_t nonce_bytes[16] = {0}, hash[32], raw[64];
-    nonce_count++;
-    memcpy(nonce_bytes, &nonce_count, 4);
-    base64url_write(nonce, SPAN(nonce_bytes));
-    base64url_write(id, span_of(keyid, ID_SIZE));
-    sha256(body, hash);
-    base64(signature, SPAN(hash));
-    if (body.n > 0)
-        snprintf(digest, sizeof digest, "sha-256=:%s:", signature);
-    snprintf(texts[0], sizeof texts[0],
-             "sotto=(\"@method\" \"@authority\" \"@path\" "
-             "\"@query\"%s);created=%lld;nonce=\"%s\";keyid=\"%s\";alg=\"ed25519\"",
-             body.n > 0 ? " \"content-digest\"" : "", NOW_MS / 1000, nonce, id);
-    snprintf(base, sizeof base,
-             "\"@method\": %s\n\"@authority\": x\n\"@path\": %s\n\"@query\": ?%s\n%s%s%s\"@signature-params\": %s",
-             method_name(method), path, query, body.n > 0 ? "\"content-digest\": " : "", digest, body.n > 0 ? "\n" : "",
-             texts[0] + 6);
-    signature_sign(key, span_text(base), raw);
-    base64(signature, SPAN(raw));
-    snprintf(texts[1], sizeof texts[1], "sotto=:%s:", signature);
-    snprintf(texts[2], sizeof texts[2], "%s", digest);
-    return (request){.method = method,
-                     .path = span_text(path),
-                     .query = span_text(query),
-                     .authority = span_text("x"),
-                     .body = body,
-                     .signature_input = span_text(texts[0]),
-                     .signature = span_text(texts[1]),
-                     .content_digest = span_text(texts[2]),
-                     .content_type = span_text("application/json")};
+    return signed_request_at(NOW_MS, method, path, query, body, key, keyid);
 }
 
 static int ask_at(const request *rq, int64_t now_ms) {
