@@ -49,15 +49,15 @@ static bool begin_webauthn(call *c) {
 
 /* Five wrong codes in a row lock for 15 minutes, each further one for twice as long, up to 16 hours. */
 static bool wrong_code(call *c, const verifier *v) {
-    int64_t attempts = v->attempts + 1, over = attempts - TOTP_ATTEMPTS;
-    int64_t lock =
-        over < 0 ? 0 : c->now_ms + ((int64_t)TOTP_LOCK_MS << (over < TOTP_LOCK_DOUBLINGS ? over : TOTP_LOCK_DOUBLINGS));
+    int64_t attempts = v->attempts + 1, over = attempts - TOTP_ATTEMPTS, lock = TOTP_LOCK_MS;
+    lock = over < 0 ? 0 : lock << (over < TOTP_LOCK_DOUBLINGS ? over : TOTP_LOCK_DOUBLINGS);
     DB_RUN(c->db,
            "UPDATE verifiers SET attempts = $4, locked_until = $5 WHERE clinic = $1 AND device = $2 AND verifier = $3",
-           db_id(c->clinic), db_id(c->device), db_id(v->id), db_i(attempts), db_i(lock));
+           db_id(c->clinic), db_id(c->device), db_id(v->id), db_i(attempts), db_i(c->now_ms + lock));
     c->keep_changes = true; /* the attempt counts */
-    return problem_more(c, PROBLEM_WRONG_CHECK, "the code is not one of now, or was used", "attempts_left",
-                        over < 0 ? -over : 0);
+    if (lock > 0)
+        return problem_more(c, PROBLEM_TOO_MANY, "too many wrong codes", "retry_after_s", lock / 1000);
+    return problem_more(c, PROBLEM_WRONG_CHECK, "the code is not one of now, or was used", "attempts_left", -over);
 }
 
 static bool begin_totp(call *c, const session_state *s) {

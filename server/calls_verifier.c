@@ -25,6 +25,7 @@ bool call_session_challenge(call *c) {
     text_member_integer(&c->out, "expires", c->now_ms + CHALLENGE_MS);
     if (c->relay->origin[0] != 0) {
         webauthn_party_of(c->relay->origin, party);
+        text_member_string(&c->out, "origin", c->relay->origin);
         text_member_string(&c->out, "rp_id", party);
     }
     text_put(&c->out, "}");

@@ -89,7 +89,7 @@ test('PROTOCOL.md and openapi.yaml name the same calls and problems', () => {
 });
 
 test('sotto-relay on SQLite', { skip: existsSync(RELAY) ? false : 'build/sotto-relay not built' }, async (t) => {
-  const { url } = await startRelay(t, { ...NO_RATES, 'push-contact': 'mailto:operator@relay.example' });
+  const { url } = await startRelay(t, { ...NO_RATES, 'push-contact': 'mailto:operator@relay.example', origin: 'https://console.example' });
   await show(t, await runSuite(url));
 });
 

@@ -1,7 +1,7 @@
 // The table at the end: what a server supports, part by part.
 
 /** Names that `features` may have, and what they stand for. A name that is missing here is one that this suite does not know. */
-export const FEATURES = /** @type {Record<string, string>} */ ({ sse: 'event streams', schedule: 'messages with a time of delivery', blobs: 'attachments', audit: 'log of accesses', retention: 'what nobody fetches goes', push: 'ringing by Web Push' });
+export const FEATURES = /** @type {Record<string, string>} */ ({ sse: 'event streams', schedule: 'messages with a time of delivery', blobs: 'attachments', audit: 'log of accesses', retention: 'what nobody fetches goes', push: 'ringing by Web Push', 'step-up': 'sessions of staff and patients' });
 
 /** @param {import('./suite.mjs').Report} outcome */
 export function report({ results, description, exchanges }) {

@@ -197,7 +197,7 @@ export class Context {
  * @returns {Promise<Report>}
  */
 export async function runSuite(url, { clinicSeed, only = /(?:)/, onResult = () => {} } = {}) {
-  await Promise.all(['server', 'devices', 'invitations', 'key-packages', 'groups', 'schedule', 'blobs', 'inbox', 'roster', 'audit', 'push', 'signatures', 'form', 'rates'].map((name) => import(`./checks/${name}.mjs`)));
+  await Promise.all(['server', 'devices', 'invitations', 'key-packages', 'groups', 'schedule', 'blobs', 'inbox', 'roster', 'audit', 'push', 'step-up', 'signatures', 'form', 'rates'].map((name) => import(`./checks/${name}.mjs`)));
   const server = new Server(url);
   const session = new Session(server, new Contract());
   /** @type {Result[]} */
