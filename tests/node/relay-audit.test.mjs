@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { codeOf } from './support/authenticator.mjs';
 import { CALLS, WHO, audit, checkpoint, log, signed, tamper } from './support/audit-log.mjs';
 import { CONTENT, Clinic, ON_POSTGRES, RIGHT, RelayProcess, b64u, enrol, exchange, postgres, privateMessage, problemName, register, sha256, sleep } from './support/relay-client.mjs';
 
@@ -80,6 +81,36 @@ test('a client\'s own events are entries, once each', async () => {
         const entry = (await log(staff)).find((e) => e.number === made.json.number);
         assert.deepEqual([short(entry), entry.keyid, b64u(entry.object), entry.sealed], ['client event 201', weak.keyid, id, sealed]);
         assert.equal((await log(staff)).filter((e) => e.call === 'client event' && e.status < 400).length, 1);
+    } finally {
+        await relay.stop();
+    }
+});
+
+test('sessions are entries with the verifier as object, and no secret of theirs is', async () => {
+    const relay = await RelayProcess.start();
+    try {
+        const clinic = await Clinic.create(relay.origin), staff = await clinic.enrolStaff(), other = await clinic.enrolStaff(), n = (await log(staff)).length;
+        const { verifier, secret } = (await other.ask('POST', '/v1/verifiers', { method: 'totp' })).json;
+        await other.ask('GET', '/v1/verifiers');
+        await other.ask('POST', '/v1/session/challenge');
+        const code = codeOf(Buffer.from(secret, 'base64url'), Date.now() / 1000);
+        await other.ask('POST', '/v1/session', { method: 'totp', code: codeOf(randomBytes(20), 0) });
+        await other.ask('POST', '/v1/session', { method: 'totp', code });
+        await other.ask('PUT', '/v1/session');
+        await other.ask('PUT', '/v1/policy', { staff: 'webauthn-or-totp', staff_idle_s: 900, staff_overall_s: 43200, patients: 'off', patient_idle_s: 1800, patient_overall_s: 86400 });
+        await other.ask('DELETE', `/v1/verifiers/${verifier}`);
+        await other.ask('DELETE', '/v1/session');
+        await other.ask('GET', '/v1/roster');
+        await staff.ask('POST', '/v1/verifiers', { method: 'totp' }).then(({ json }) => staff.ask('POST', '/v1/session', { method: 'totp', code: codeOf(Buffer.from(json.secret, 'base64url'), Date.now() / 1000) }));
+        await staff.ask('DELETE', `/v1/devices/${other.keyid}/verifiers`);
+        const entries = (await log(staff)).slice(n).filter((e) => e.call !== 'read audit'), own = entries.filter((e) => e.keyid === other.keyid);
+        assert.deepEqual(own.map((e) => [short(e), b64u(e.object)]), [['register verifier 201', verifier], ['begin session 403 wrong-check', verifier], ['begin session 201', verifier],
+            ['set policy 200', ''], ['remove verifier 204', verifier], ['end session 204', ''], ['read roster 401 step-up', '']]);
+        assert.deepEqual(entries.slice(own.length).map((e) => short(e)), ['register verifier 201', 'begin session 201', 'reset verifiers 204']);
+        assert.equal(b64u(entries.at(-1).object), other.keyid);
+        const text = Buffer.concat((await staff.ask('GET', '/v1/audit')).json.entries.map((e) => Buffer.from(e, 'base64url')));
+        for (const hidden of [Buffer.from(secret, 'base64url'), Buffer.from(code)]) assert.ok(!text.includes(hidden));
+        assert.equal(audit(relay).status, 0);
     } finally {
         await relay.stop();
     }

@@ -21,6 +21,8 @@ after(() => relay.stop());
 
 const ID = b64u(randomBytes(16)), LONG = 'A'.repeat(2_000_000 / 2);
 const commit = (change = {}) => ({ epoch: 1, commit: b64u(privateMessage(group, 1, CONTENT.commit)), added: [], removed: [], ...change });
+const POLICY = { staff: 'off', staff_idle_s: 900, staff_overall_s: 43200, patients: 'local', patient_idle_s: 1800, patient_overall_s: 86400 };
+const ASSERTION = { method: 'webauthn', credential: 'AAAA', client_data: 'AAAA', authenticator_data: 'AAAA', signature: 'AAAA' };
 /** An object without one of its members. */
 const without = (object, name) => Object.fromEntries(Object.entries(object).filter(([key]) => key !== name));
 const chain = () => b64u(chainOf(clinic.staff().certificates));
@@ -60,7 +62,7 @@ const ROWS = () => [
     ['DELETE', `/v1/blobs/${b64u(group)}`, undefined, 404, 'not-found', 'blob'],
     // JSON as such, on each call that has some
     ...[['PUT', '/v1/key-packages'], ['POST', '/v1/key-packages/claim'], ['POST', `/v1/groups/${b64u(group)}/commits`], ['POST', '/v1/invitations'],
-        ['PUT', '/v1/roster'], ['PUT', '/v1/push'], ['POST', '/v1/devices'], ['POST', '/v1/clinics']].flatMap(([method, path]) => [
+        ['PUT', '/v1/roster'], ['PUT', '/v1/push'], ['POST', '/v1/devices'], ['POST', '/v1/clinics'], ['PUT', '/v1/policy'], ['POST', '/v1/verifiers'], ['POST', '/v1/session']].flatMap(([method, path]) => [
         [method, path, 'x', 400, 'malformed', 'JSON'],
         [method, path, '[]', 400, 'malformed', 'object'],
         [method, path, 'null', 400, 'malformed', 'object'],
@@ -144,6 +146,26 @@ const ROWS = () => [
     ['PUT', '/v1/push', '{"endpoint":"https://a.example/","endpoint":"https://b.example/"}', 400, 'malformed', 'twice'],
     ['GET', '/v1/push', undefined, 404, 'not-found', 'call'],
     ['DELETE', '/v1/push', {}, 400, 'malformed', 'no content'],
+    // sessions
+    ...Object.keys(POLICY).map((name) => ['PUT', '/v1/policy', without(POLICY, name), 400, 'malformed', `"${name}" is missing`]),
+    ...[{ staff_idle_s: 59 }, { staff_idle_s: 3601 }, { staff_overall_s: 86401 }, { patient_idle_s: 0 }, { patient_overall_s: -1 }, { staff_idle_s: 900.5 }, { staff_idle_s: '900' },
+        { staff: 'on' }, { staff: '' }, { staff: 1 }, { staff: 'x'.repeat(900) }, { patients: 'webauthn' }].map((change) => ['PUT', '/v1/policy', { ...POLICY, ...change }, 400, 'malformed', `"${Object.keys(change)[0]}"`]),
+    ...[5, '', 'sms', 'local', 'x'.repeat(99)].map((method) => ['POST', '/v1/verifiers', { method }, 400, 'malformed', '"method"']),
+    ['POST', '/v1/verifiers', { method: 'webauthn', client_data: 'AAAA' }, 400, 'malformed', '"authenticator_data" is missing'],
+    ['POST', '/v1/verifiers', { method: 'webauthn', client_data: 'A'.repeat(2800), authenticator_data: 'AAAA' }, 400, 'malformed', 'longer than 2048'],
+    ...['credential', 'client_data', 'authenticator_data', 'signature'].flatMap((name) => [
+        ['POST', '/v1/session', without(ASSERTION, name), 400, 'malformed', `"${name}" is missing`],
+        ['POST', '/v1/session', { ...ASSERTION, [name]: 'A'.repeat(3000) }, 400, 'malformed', `"${name}" is longer`],
+        ['POST', '/v1/session', { ...ASSERTION, [name]: 'A=' }, 400, 'malformed', `"${name}" must be`],
+    ]),
+    ['POST', '/v1/session', ASSERTION, 403, 'bad-assertion', 'challenge'],
+    ...[undefined, 123456, '', '12345', '1234567', '12345x', '١٢٣'].map((code) => ['POST', '/v1/session', { method: 'totp', code }, 400, 'malformed', '"code"']),
+    ['POST', '/v1/session', { method: 'totp', code: '123456' }, 404, 'not-found', 'secret'],
+    ['POST', '/v1/session', { method: 'pin' }, 400, 'malformed', '"method"'],
+    ['DELETE', '/v1/verifiers/short', undefined, 400, 'malformed', '16 bytes'],
+    ['DELETE', '/v1/devices/short/verifiers', undefined, 400, 'malformed', '16 bytes'],
+    ['DELETE', `/v1/devices/${ID}/verifiers`, undefined, 404, 'not-found', 'device'],
+    ['POST', '/v1/session/challenge', {}, 400, 'malformed', 'no content'],
     // content where there is none
     ['DELETE', `/v1/devices/${ID}`, {}, 400, 'malformed', 'no content'],
     ['GET', '/v1/inbox?after=0', {}, 400, 'malformed', 'no content'],
