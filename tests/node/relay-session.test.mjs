@@ -38,6 +38,8 @@ test('nobody needs a session until the clinic says so, and who says so has one',
     const key = new Authenticator('ES256');
     assert.equal((await register(device, key)).status, 201);
     assert.deepEqual(locked(await policy(device)), [401, 'step-up', ['webauthn']]);
+    // A device's key alone does not take its user's verifiers away, whatever its rights.
+    assert.deepEqual(locked(await device.ask('DELETE', `/v1/devices/${device.keyid}/verifiers`)), [401, 'step-up', ['webauthn']]);
     assert.equal(problemName(await device.ask('GET', '/v1/session')), 'not-found');
     const begun = await begin(device, key);
     assert.deepEqual([begun.status, begun.json.method, begun.json.ends - begun.json.began, begun.json.idle_ends - begun.json.began], [201, 'webauthn', 43200_000, 900_000]);
@@ -208,7 +210,7 @@ test('a locked device may do nothing but unlock itself; agents need no session',
 test('an event stream ends with its session', async () => {
     const clinic = await Clinic.create(relay.origin), { device } = await atWork(clinic);
     assert.equal((await policy(device)).status, 200);
-    const stream = device.inbox(0, { headers: { accept: 'text/event-stream' } });
+    const stream = device.inbox(0, { headers: { accept: 'text/event-stream' }, signal: AbortSignal.timeout(10_000) });
     await sleep(100);
     assert.equal((await device.ask('DELETE', '/v1/session')).status, 204);
     assert.equal((await stream).status, 200);
@@ -255,7 +257,9 @@ test('the first verifier is registered soon after enrolment, more by a session, 
     key.counter = 0;
     assert.equal((await begin(early, key)).status, 201);
     // Revoking leaves nothing.
+    const kept = () => ['verifiers', 'sessions'].map((name) => relay.tables()[name].rows), before = kept();
     assert.equal((await chief.ask('DELETE', `/v1/devices/${early.keyid}`)).status, 204);
+    assert.deepEqual(kept(), before.map((n) => n - 1));
     assert.equal(problemName(await early.ask('GET', '/v1/session')), 'revoked');
 });
 
