@@ -278,7 +278,7 @@ build/fuzz/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sourc
 $(FUZZ_RELAY): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/fuzz/%.o)) \
   build/native/librelaythird.a
 	@mkdir -p $(@D)
-	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $^ -lpq -lm
+	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm
 
 $(filter-out $(FUZZ_RELAY),$(FUZZ_BIN)): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=build/fuzz/%.o) build/fuzz/libsotto.a build/fuzz/libthird.a
 	@mkdir -p $(@D)
@@ -291,7 +291,7 @@ $(REPLAY_RELAY): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/a
   build/asan/tests/unit/support/host.o build/asan/tests/unit/support/disk.o \
   $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/asan/%.o)) build/native/librelaythird.a
 	@mkdir -p $(@D)
-	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ -lpq -lm
+	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm
 
 $(filter-out $(REPLAY_RELAY),$(REPLAY_BIN)): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o $(asan_SUPPORT_OBJ) \
   build/asan/libsotto.a build/asan/libthird.a
