@@ -154,7 +154,7 @@ bool call_device_enrol(call *c) {
                  db_id(c->clinic), db_id(c->device), db_b(SPAN(c->key)), db_b(c->chain_bytes), db_i(holder->kind),
                  db_i(holder->rights), db_i((int64_t)holder->not_after), db_i(seq));
     if (holder->kind == CERTIFICATE_STAFF)
-        verifiers_open_until(c, c->device, c->now_ms + REGISTER_AFTER_ENROLMENT_MS);
+        registration_open_until(c, c->device, c->now_ms + REGISTER_AFTER_ENROLMENT_MS);
     return enrolled_answer(c, 201, seq);
 }
 
@@ -202,7 +202,7 @@ bool call_device_revoke(call *c) {
                  device, db_i(INVITATION_WITHDRAWN), db_i(INVITATION_OPEN));
     schedule_forget_all(c, id);
     push_forget(c, id);
-    verifiers_forget(c, id);
+    verification_forget(c, id);
     (void)inbox_acknowledge(c, id, SEQUENCE_MAX);
     wake_device(c, id); /* ends its waits */
     return answer(c, 204);

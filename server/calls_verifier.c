@@ -180,8 +180,9 @@ bool call_verifier_register(call *c) {
     }
     if (!g.open)
         return problem(c, PROBLEM_FORBIDDEN, "registration is over; somebody with the right roster can open it again");
-    if (g.live && g.count >= VERIFIERS_MAX)
-        return problem_more(c, PROBLEM_TOO_LARGE, "the device has as many verifiers as it may", "limit", VERIFIERS_MAX);
+    if (g.live && g.count >= DEVICE_VERIFIERS_MAX)
+        return problem_more(c, PROBLEM_TOO_LARGE, "the device has as many verifiers as it may", "limit",
+                            DEVICE_VERIFIERS_MAX);
     return webauthn ? register_webauthn(c, &g) : register_totp(c, &g);
 }
 
@@ -244,8 +245,8 @@ bool call_verifier_reset(call *c) {
         c->problem = problem_name(PROBLEM_STEP_UP);
         return true;
     }
-    verifiers_forget(c, id);
-    verifiers_open_until(c, id, c->now_ms + REGISTER_AFTER_RESET_MS);
+    verification_forget(c, id);
+    registration_open_until(c, id, c->now_ms + REGISTER_AFTER_RESET_MS);
     wake_device(c, id);
     return answer(c, 204);
 }

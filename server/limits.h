@@ -122,7 +122,7 @@
 #define PATIENT_OVERALL_S 86400
 #define ORIGIN_MAX 300                               /* https:// and a Host */
 #define CHALLENGE_MS (5 * 60 * 1000)                 /* to find the key and touch it */
-#define VERIFIERS_MAX 8                              /* of a device: a built-in one, a few keys, a telephone */
+#define DEVICE_VERIFIERS_MAX 8                       /* of a device: a built-in one, a few keys, a telephone */
 #define REGISTER_AFTER_ENROLMENT_MS (15 * 60 * 1000) /* the link was opened a moment ago: set up now */
 #define REGISTER_AFTER_RESET_MS (24ll * 3600 * 1000) /* somebody was told that he may */
 #define TOTP_ATTEMPTS 5                              /* wrong codes in a row, then it locks */

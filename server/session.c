@@ -90,14 +90,14 @@ bool session_answer(call *c, int status, const session_state *s) {
     return answer(c, status);
 }
 
-void verifiers_open_until(call *c, const uint8_t device[ID_SIZE], int64_t until_ms) {
+void registration_open_until(call *c, const uint8_t device[ID_SIZE], int64_t until_ms) {
     DB_RUN(c->db,
            "INSERT INTO verifier_openings (clinic, device, until) VALUES ($1, $2, $3) "
            "ON CONFLICT (clinic, device) DO UPDATE SET until = excluded.until",
            db_id(c->clinic), db_id(device), db_i(until_ms));
 }
 
-void verifiers_forget(call *c, const uint8_t device[ID_SIZE]) {
+void verification_forget(call *c, const uint8_t device[ID_SIZE]) {
     db_value clinic = db_id(c->clinic), id = db_id(device);
     DB_RUN(c->db, "DELETE FROM verifiers WHERE clinic = $1 AND device = $2", clinic, id);
     DB_RUN(c->db, "DELETE FROM verifier_openings WHERE clinic = $1 AND device = $2", clinic, id);

@@ -40,8 +40,8 @@ void session_problem(response *rs, db *d, span clinic, span device, const sessio
 bool session_answer(call *c, int status, const session_state *s);
 
 /* A device without a verifier may register one until then. */
-void verifiers_open_until(call *c, const uint8_t device[ID_SIZE], int64_t until_ms);
+void registration_open_until(call *c, const uint8_t device[ID_SIZE], int64_t until_ms);
 /* Its verifiers, challenge and session go. */
-void verifiers_forget(call *c, const uint8_t device[ID_SIZE]);
+void verification_forget(call *c, const uint8_t device[ID_SIZE]);
 
 #endif
