@@ -252,7 +252,7 @@ static void make_group(void) {
 /* Signed requests whose strings stay. */
 typedef struct kept_request {
     request rq;
-    char texts[3][600], path[80], query[40];
+    char request_texts[3][600], path[80], query[40];
     uint8_t body[64];
 } kept_request;
 
@@ -271,7 +271,7 @@ static void keep_message(kept_request *k, uint8_t id, uint8_t content, uint64_t 
     memcpy(p + 5, GROUP, 32);
     p[44] = (uint8_t)epoch, p[45] = 1, p[47] = 1, p[48] = content, p[49] = 1, p[50] = 9;
     k->rq = signed_request(METHOD_POST, k->path, k->query, span_of(k->body, 51), &device, device_name);
-    memcpy(k->texts, texts, sizeof texts);
+    memcpy(k->texts, request_texts, sizeof request_texts);
     k->rq.signature_input = span_text(k->texts[0]);
     k->rq.signature = span_text(k->texts[1]);
     k->rq.content_digest = span_text(k->texts[2]);
