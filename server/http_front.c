@@ -612,6 +612,10 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
         refuse(c, PROBLEM_MALFORMED, "the content's length must be given by one Content-Length", NULL, 0, true);
         return 0;
     }
+    if (head_is_coded(c->wsi)) {
+        refuse(c, PROBLEM_MALFORMED, "the content must be sent as it is, without Content-Encoding", NULL, 0, true);
+        return 0;
+    }
     if (!in_form) {
         refuse(c, PROBLEM_MALFORMED, "the path, query or a header is too long or not in its form", NULL, 0, true);
         return 0;

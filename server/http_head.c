@@ -106,10 +106,21 @@ static bool gather_query(gather *g, struct lws *wsi, piece *out) {
 
 static span piece_of(const char *texts, piece p) { return p.n > 0 ? span_of(texts + p.at, p.n) : SPAN_NONE; }
 
+/* The library takes a name with a space after it for another name (RFC 9112 §5.1: refuse it). What stands before us may not, and then
+ * would see another end of the request than we do. */
+static bool has_hidden_coding(struct lws *wsi) {
+    static const char *const NAMES[] = {
+        "transfer-encoding :", "transfer-encoding\t:", " transfer-encoding:", "\ttransfer-encoding:"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (lws_hdr_custom_length(wsi, NAMES[i], (int)strlen(NAMES[i])) >= 0)
+            return true;
+    return false;
+}
+
 bool head_content_length(struct lws *wsi, size_t *n) {
     char value[20];
     *n = 0;
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0 || has_hidden_coding(wsi))
         return false;
     int size = lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH);
     if (size <= 0)
@@ -124,11 +135,32 @@ bool head_content_length(struct lws *wsi, size_t *n) {
     return true;
 }
 
+/* The library takes any word for one. */
+static bool known_version(struct lws *wsi) {
+    char value[10];
+    return lws_hdr_copy(wsi, value, sizeof value, WSI_TOKEN_HTTP) == 8 &&
+           (strcmp(value, "HTTP/1.1") == 0 || strcmp(value, "HTTP/1.0") == 0);
+}
+
+bool head_is_coded(struct lws *wsi) { return lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_ENCODING) > 0; }
+
+/* What a name or address of a host is written in, and a port. Two of them, joined by the library, are not. */
+static bool plain_authority(span s) {
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t ch = s.p[i];
+        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '.' || ch == '_' ||
+                     ch == ':' || ch == '[' || ch == ']';
+        if (!plain)
+            return false;
+    }
+    return true;
+}
+
 bool head_read(struct lws *wsi, const char *path, size_t path_size, request *rq, char **texts) {
     *texts = NULL;
     gather g = {0};
     piece query = {0};
-    if (path_size >= PATH_MAX_BYTES || !gather_query(&g, wsi, &query))
+    if (!known_version(wsi) || path_size >= PATH_MAX_BYTES || !gather_query(&g, wsi, &query))
         return false;
     piece at_path = {gather_put(&g, path, path_size), path_size};
     piece authority = gather_token(&g, wsi, WSI_TOKEN_HOST);
@@ -152,6 +184,8 @@ bool head_read(struct lws *wsi, const char *path, size_t path_size, request *rq,
     rq->path = piece_of(own, at_path);
     rq->query = piece_of(own, query);
     rq->authority = piece_of(own, authority);
+    if (!plain_authority(rq->authority))
+        return false;
     rq->range = piece_of(own, range);
     rq->content_type = piece_of(own, content_type);
     rq->signature_input = piece_of(own, signature_input);

@@ -12,5 +12,7 @@ bool head_content_length(struct lws *wsi, size_t *n);
 /* Copies what the relay wants to know: path, query and headers, whose spans look into *texts, which the caller frees. Leaves method,
  * body and address alone. False: something is too long or not in its form, or memory is short. */
 bool head_read(struct lws *wsi, const char *path, size_t path_size, request *rq, char **texts);
+/* Has it a Content-Encoding? Nothing here is ever unpacked. */
+bool head_is_coded(struct lws *wsi);
 
 #endif

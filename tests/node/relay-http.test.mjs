@@ -1,7 +1,7 @@
 // The relay's front: waiting, event streams, static pages, and those who misuse HTTP.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -260,6 +260,105 @@ test('content without one clear length is refused and the connection ended', asy
         const { said } = await ask(lines, smuggled);
         assert.ok(said === '' || /^HTTP\/1\.1 400/.test(said), `${lines}: ${said.slice(0, 60)}`);
         assert.equal(said.split('HTTP/1.1 ').length - 1, said === '' ? 0 : 1, `${lines}: the rest was taken for a request`);
+    }
+});
+
+/** A request's bytes; `headers` stand before those of the signature, which is over `signed` as a call of `staff`. */
+function bytesOf(method, target, { signed = target, headers = '', after = '', content, version = 'HTTP/1.1', end = '\r\n' } = {}) {
+    const own = signedHeaders(staff.key, staff.keyid, method, relay.origin + signed, content), host = new URL(relay.origin).host;
+    const lines = [`${method} ${target} ${version}`, `Host: ${host}`, ...(headers ? [headers] : []), ...Object.entries(own).map(([name, value]) => `${name}: ${value}`), ...(after ? [after] : []), '', ''];
+    return Buffer.concat([Buffer.from(lines.join(end), 'latin1'), content ?? Buffer.alloc(0)]);
+}
+const answersOf = (said) => said.split(/(?=HTTP\/1\.[01] \d)/).filter(Boolean).map((text) => Number(text.slice(9, 12)));
+/** Refused: one answer 4xx, or none; never a second one. */
+function refused(said, name) {
+    const answers = answersOf(said);
+    assert.ok(answers.length === 0 || (answers.length === 1 && answers[0] >= 400 && answers[0] < 500), `${name}: ${answers}`);
+}
+const MARK = 'GET /.well-known/sotto HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+
+// Each of these is a signed request that would be taken if it were plain, with what two servers in a row could read in two ways. Behind it stands a
+// second request, which must not be answered.
+test('heads that can be read in two ways are refused, and the connection with them', { timeout: 120_000 }, async () => {
+    const content = Buffer.from('{"key_packages":["AAAA"]}'), length = `Content-Length: ${content.length}`, type = 'Content-Type: application/json';
+    const put = (headers, more = {}) => bytesOf('PUT', '/v1/key-packages', { content, headers: `${type}\r\n${headers}`, ...more });
+    const get = (headers, more = {}) => bytesOf('GET', '/v1/key-packages', { headers, ...more });
+    const good = await raw(put(length), { ms: 300 });
+    assert.deepEqual(answersOf(good.said), [200], 'the plain one is taken');
+    const before = relay.tables();
+    const table = {
+        // lengths
+        'two lengths': put(`${length}\r\nContent-Length: 3`), 'the same length twice': put(`${length}\r\n${length}`), 'a list of lengths': put(`${length}, ${content.length}`),
+        'a length with a sign': put(`Content-Length: +${content.length}`), 'a length in hexadecimal': put('Content-Length: 0x19'), 'a length with a space in it': put('Content-Length: 2 5'),
+        'a length below zero': put('Content-Length: -1'), 'a length with a fraction': put(`Content-Length: ${content.length}.0`), 'a space before the colon of the length': put(`Content-Length : ${content.length}`),
+        // codings
+        'chunked and a length': put(`${length}\r\nTransfer-Encoding: chunked`), 'chunked before a length': put(`Transfer-Encoding: chunked\r\n${length}`), 'identity and a length': put(`Transfer-Encoding: identity\r\n${length}`),
+        'a coding nobody knows': put(`Transfer-Encoding: xchunked\r\n${length}`), 'chunked twice': put(`Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n${length}`),
+        'chunked in capitals': put(`TRANSFER-ENCODING: CHUNKED\r\n${length}`), 'a space before the colon of chunked': put(`Transfer-Encoding : chunked\r\n${length}`),
+        'a tab before the colon of chunked': put(`Transfer-Encoding\t: chunked\r\n${length}`), 'a tab before chunked': put(`Transfer-Encoding:\tchunked\r\n${length}`),
+        'a vertical tab before chunked': put(`Transfer-Encoding: \x0bchunked\r\n${length}`), 'chunked in a folded line': put(`Transfer-Encoding:\r\n chunked\r\n${length}`),
+        'chunked of a GET': get('Transfer-Encoding: chunked'),
+        // content where there is none, and none where there is some
+        'a GET with content': Buffer.concat([get('Content-Length: 5'), Buffer.from('aaaaa')]), 'a PUT without a length': put('X: y'),
+        // compressed
+        'content that is gzip by name': put(`${length}\r\nContent-Encoding: gzip`), 'content that is identity by name': put(`${length}\r\nContent-Encoding: identity`),
+    };
+    // These are as plain in where they end, so that a server may go on with the next.
+    const lines = {
+        'a folded line': get('X: a\r\n b'),
+        'a carriage return by itself': get('X: a\rb'), 'a zero': get('X: a\0b'), 'a line without a colon': get('XY'),
+        'a name of nothing': get(': a'), 'an empty line first': Buffer.concat([Buffer.from('\r\n'), get('')]),
+        // names of the host
+        'two hosts': get('Host: elsewhere.example'), 'the same host twice': get(`Host: ${new URL(relay.origin).host}`), 'a host with a path': get('', {}).toString('latin1').replace('Host: ', 'Host: a/'),
+        'no host': get('').toString('latin1').replace(/Host: .*\r\n/, ''), 'the whole address of another': get('').toString('latin1').replace('GET /', 'GET http://elsewhere.example/'),
+        // the request line
+        'a version of later': get('', { version: 'HTTP/2.0' }), 'a version with more behind it': get('', { version: 'HTTP/1.1x' }), 'a version of nothing': get('', { version: '' }),
+        'a word more': get('', { version: 'x HTTP/1.1' }), 'a tab for a space': get('').toString('latin1').replace('GET ', 'GET\t'), 'a method that is none': get('').toString('latin1').replace('GET ', 'GOT '),
+        // sizes
+        'one header of 9 kB': get(`X: ${'a'.repeat(9000)}`), 'headers of 12 kB': get('a: b\r\n'.repeat(2000).trimEnd()), 'a path of 9 kB': bytesOf('GET', `/v1/${'a'.repeat(9000)}`), 'a query of 9 kB': bytesOf('GET', `/v1/inbox?after=${'0'.repeat(9000)}`),
+    };
+    for (const [name, bytes] of Object.entries({ ...table, ...lines })) {
+        const { said } = await raw(Buffer.concat([Buffer.from(bytes), Buffer.from(MARK)]), { ms: 250 }), answers = answersOf(said);
+        assert.ok(answers.length === 0 || (answers[0] >= 400 && answers[0] < 500), `${name}: ${answers}`);
+        assert.ok(answers.length < (name in lines ? 3 : 2), `${name}: what came after it was answered`);
+        assert.equal((await exchange(`${relay.origin}/.well-known/sotto`, { agent: false })).status, 200, `after ${name}`);
+    }
+    assert.deepEqual(relay.tables(), before);
+});
+
+test('content that says it is compressed is not unpacked', async () => {
+    const content = gzipSync(Buffer.alloc(64 * 1024 * 1024)), resident = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${relay.child.pid}/status`, 'utf8'))[1]), before = resident();
+    for (const coding of ['gzip', 'deflate', 'br', 'x-gzip', 'identity, gzip']) {
+        const answer = await staff.ask('PUT', '/v1/key-packages', content.toString('latin1'), { headers: { 'content-encoding': coding }, agent: new http.Agent() }).catch(() => undefined);
+        if (answer) assert.equal(problemName(answer), 'malformed', coding);
+    }
+    assert.ok(resident() - before < 16 * 1024, `${resident() - before} kB more`);
+});
+
+test('what was signed is what is routed, however the path and the query are spelt', { timeout: 60_000 }, async () => {
+    const spellings = [['/v1/key%2Dpackages', '/v1/key-packages'], ['/v1%2Fkey-packages', '/v1/key-packages'], ['/v1/x/../key-packages', '/v1/key-packages'], ['//v1/key-packages', '/v1/key-packages'],
+        ['/v1//key-packages', '/v1/key-packages'], ['/v1/./key-packages', '/v1/key-packages'], ['/v1/key-packages%00', '/v1/key-packages'], ['/v1/key-packages%0a', '/v1/key-packages'],
+        ['/v1/key-packages%0d%0aX:%20y', '/v1/key-packages'], ['/v1/key-packages/', '/v1/key-packages'], ['/v1/key-packages;x', '/v1/key-packages'], ['/v1/key-packages%3Fx', '/v1/key-packages'],
+        ['/v1/key-packages#x', '/v1/key-packages'], ['/v1/KEY-PACKAGES', '/v1/key-packages'], ['/v1/key-packages\\', '/v1/key-packages'], ['/v1/key-packages%c0%af', '/v1/key-packages'], ['/v1/k\xe9y-packages', '/v1/key-packages'],
+        ['/v1/inbox?after=%30', '/v1/inbox?after=0'], ['/v1/inbox?after=0&', '/v1/inbox?after=0'], ['/v1/inbox?&after=0', '/v1/inbox?after=0'], ['/v1/inbox?after=0%26limit=2', '/v1/inbox?after=0&limit=2'],
+        ['/v1/inbox?after=0&&limit=2', '/v1/inbox?after=0&limit=2'], ['/v1/inbox?after=0;limit=2', '/v1/inbox?after=0&limit=2'], ['/v1/inbox??after=0', '/v1/inbox?after=0'], ['/v1/inbox?after=+0', '/v1/inbox?after=0'],
+        ['/v1/inbox?after=0%00', '/v1/inbox?after=0'], ['/v1/inbox?after=0#x', '/v1/inbox?after=0']];
+    for (const [spelt, plain] of spellings) {
+        const ask = async (signed) => (await raw(bytesOf('GET', spelt, { signed, headers: 'Connection: close' }), { ms: 300 })).said;
+        // Over the plain one it may be taken for that; over another, which the same device might have signed, never.
+        assert.ok(answersOf(await ask(plain)).every((status) => status === 200 || (status >= 400 && status < 500)), `${spelt} signed as ${plain}`);
+        for (const other of ['/v1/roster', '/v1/invitations', '/v1/inbox?after=1', '/v1/audit?after=0']) refused(await ask(other), `${spelt} signed as ${other}`);
+    }
+});
+
+test('of a signature that is sent twice the first counts, for everything', async () => {
+    const content = Buffer.from('{"key_packages":["AAAA"]}'), junk = { 'Signature-Input': 'sotto=()', Signature: `sotto=:${Buffer.alloc(64).toString('base64')}:`, 'Content-Digest': `sha-256=:${Buffer.alloc(32).toString('base64')}:` };
+    const length = `Content-Type: application/json\r\nContent-Length: ${content.length}\r\nConnection: close`;
+    for (const [name, value] of Object.entries(junk)) {
+        const first = await raw(bytesOf('PUT', '/v1/key-packages', { content, headers: `${length}\r\n${name}: ${value}` }), { ms: 500 });
+        refused(first.said, `${name} that does not hold, first`);
+        const second = await raw(bytesOf('PUT', '/v1/key-packages', { content, headers: length, after: `${name}: ${value}` }), { ms: 500 });
+        assert.ok(answersOf(second.said).every((status) => status === 200 || (status >= 400 && status < 500)), name);
     }
 });
 
