@@ -15,9 +15,11 @@ static batch_clinic *find(relay *r, const uint8_t clinic[ID_SIZE]) {
 static db_rows ask(relay *r, const uint8_t clinic[ID_SIZE]) {
     db_lock(r->db, span_of(clinic, ID_SIZE));
     return DB_QUERY(r->db,
-                    "SELECT c.root_key, c.seq, m.mark, h.number, h.hash, h.signed_number, h.signed_at, p.clinic "
+                    "SELECT c.root_key, c.seq, m.mark, h.number, h.hash, h.signed_number, h.signed_at, p.clinic, "
+                    "u.stored, u.group_count, u.device_count, u.invitation_count "
                     "FROM clinics c LEFT JOIN audit_heads h ON h.clinic = c.clinic "
                     "LEFT JOIN clinic_marks m ON m.clinic = c.clinic LEFT JOIN policies p ON p.clinic = c.clinic "
+                    "LEFT JOIN clinic_use u ON u.clinic = c.clinic "
                     "WHERE c.clinic = $1",
                     db_id(clinic));
 }
@@ -36,6 +38,8 @@ static batch_clinic *take(relay *r, const uint8_t clinic[ID_SIZE], db_rows rows)
         b = &r->clinics[r->clinics_count++];
         *b = (batch_clinic){.seq = db_integer(&rows, 1), .mark = db_is_null(&rows, 2) ? 0 : db_integer(&rows, 2)};
         b->has_policy = !db_is_null(&rows, 7);
+        for (int k = 0; k < USE_KINDS && !db_is_null(&rows, 8); k++)
+            b->use[k] = db_integer(&rows, 8 + k);
         memcpy(b->clinic, clinic, ID_SIZE);
         memcpy(b->root_key, db_bytes(&rows, 0).p, sizeof b->root_key);
         if (!db_is_null(&rows, 3)) {
@@ -90,6 +94,7 @@ void batch_write(relay *r) {
                          db_id(b->clinic), db_i(b->mark));
             directory_marked(r->directory, b->clinic, b->mark);
         }
+        use_write(r, b);
         audit_write_head(r, b);
     }
     r->clinics_count = 0;

@@ -34,6 +34,8 @@ typedef struct batch_clinic {
     audit_head audit;
     bool seq_changed, mark_changed;
     bool has_policy; /* it has set rules for sessions */
+    /* What it takes (use.h): as it was read, and what the batch has changed since. */
+    int64_t use[USE_KINDS], use_change[USE_KINDS];
 } batch_clinic;
 
 /* A call opens one; or two, if what was remembered of its device was wrong. */
@@ -49,8 +51,9 @@ struct relay {
     size_t clinics_count;
     directory *directory;
     relay_options options;
-    char origin[ORIGIN_MAX]; /* of the staff's console; empty: not known */
-    struct rate_table *rates;
+    char origin[ORIGIN_MAX];          /* of the staff's console; empty: not known */
+    struct rate_table *rates;         /* of devices, invites and clinics: whose signature was verified */
+    struct rate_table *address_rates; /* apart, so that many addresses do not make it forget the others */
     struct verifiers *verifiers;
     arena scratch; /* one request's memory */
     relay_wakes_list wakes;

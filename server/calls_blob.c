@@ -32,15 +32,23 @@ static bool state_answer(call *c, const blob_row *row) {
 }
 
 void blob_forget(db *d, span clinic, span id) {
-    db_rows r = DB_QUERY(d, "DELETE FROM blobs WHERE clinic = $1 AND blob = $2 RETURNING size", db_b(clinic), db_b(id));
+    uint8_t device[ID_SIZE];
+    db_rows r =
+        DB_QUERY(d, "DELETE FROM blobs WHERE clinic = $1 AND blob = $2 RETURNING size, device", db_b(clinic), db_b(id));
     bool found = db_next(&r);
     int64_t size = found ? db_integer(&r, 0) : 0;
+    if (found)
+        memcpy(device, db_bytes(&r, 1).p, ID_SIZE);
     while (found && db_next(&r))
         ;
     if (!found)
         return;
     DB_RUN_LATER(d, "DELETE FROM blob_pieces WHERE clinic = $1 AND blob = $2", db_b(clinic), db_b(id));
     DB_RUN_LATER(d, "UPDATE blob_use SET bytes = bytes - $2 WHERE clinic = $1", db_b(clinic), db_i(size));
+    DB_RUN_LATER(d, "UPDATE blob_shares SET bytes = bytes - $3 WHERE clinic = $1 AND device = $2", db_b(clinic),
+                 db_id(device), db_i(size));
+    DB_RUN_LATER(d, "DELETE FROM blob_shares WHERE clinic = $1 AND device = $2 AND bytes <= 0", db_b(clinic),
+                 db_id(device));
 }
 
 /* ---- upload */
@@ -53,6 +61,16 @@ static bool begin_blob(call *c, const uint8_t id[BLOB_ID_BYTES], int64_t size) {
                db_i(size), db_i(c->relay->options.blob_quota)) != 1) {
         (void)problem_more(c, PROBLEM_OVER_QUOTA, "the clinic's blobs would take more than they may", "limit",
                            c->relay->options.blob_quota);
+        return false;
+    }
+    /* One device alone can't use all of it up. */
+    int64_t share = c->relay->options.blob_share > 0 ? c->relay->options.blob_share : SEQUENCE_MAX;
+    DB_RUN_LATER(c->db, "INSERT INTO blob_shares (clinic, device, bytes) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
+                 clinic, db_id(c->device));
+    if (DB_RUN(c->db,
+               "UPDATE blob_shares SET bytes = bytes + $3 WHERE clinic = $1 AND device = $2 AND bytes + $3 <= $4",
+               clinic, db_id(c->device), db_i(size), db_i(share)) != 1) {
+        (void)problem_more(c, PROBLEM_OVER_QUOTA, "this device's blobs would take more than its share", "limit", share);
         return false;
     }
     DB_RUN_LATER(c->db,

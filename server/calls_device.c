@@ -142,6 +142,9 @@ bool call_device_enrol(call *c) {
     }
     if (c->chain.n > 1 && !use_invitation(c))
         return true;
+    if (!use_fits(c, USE_DEVICES, 1))
+        return true;
+    use_count(c, USE_DEVICES, 1);
     if (DB_RUN(c->db, "INSERT INTO directory (name, clinic) VALUES ($1, $2) ON CONFLICT DO NOTHING", db_id(c->device),
                db_id(c->clinic)) != 1)
         return db_failed(c->db) || problem(c, PROBLEM_FORBIDDEN, "this key is enrolled in another clinic");

@@ -157,10 +157,16 @@ bool call_commit(call *c) {
         c->not_audited = true; /* the first time's entry stands for it */
         return commit_answer(c, before, in.epoch + 1);
     }
+    if (!use_fits(c, USE_STORED, (int64_t)(in.commit.n + in.welcome.n)))
+        return true;
     if (in.epoch == 0 &&
         DB_RUN(c->db, "INSERT INTO mls_groups (clinic, group_id, epoch) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
-               clinic, id) == 1)
+               clinic, id) == 1) {
+        if (!use_fits(c, USE_GROUPS, 1))
+            return true;
+        use_count(c, USE_GROUPS, 1);
         (void)add_member(c, &in, c->device);
+    }
     group_facts g = find_group(c, in.group_id);
     if (g.exists && !g.member)
         return problem(c, PROBLEM_FORBIDDEN, "the caller is not a member of the group");

@@ -69,6 +69,7 @@ static db_value optional(span s) { return s.p == NULL ? db_null() : db_b(s); }
 void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
     if (waiting == 0)
         return;
+    use_count(c, USE_STORED, (int64_t)e->data.n);
     DB_RUN_LATER(c->db,
                  "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
                  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -89,6 +90,11 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
     DB_RUN_LATER(c->db,
                  "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
                  "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+                 clinic, id, last);
+    DB_RUN_LATER(c->db,
+                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events "
+                 "WHERE clinic = $1 AND waiting <= 0 AND seq IN "
+                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)) WHERE clinic = $1",
                  clinic, id, last);
     DB_RUN_LATER(c->db,
                  "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "

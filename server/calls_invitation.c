@@ -48,6 +48,9 @@ bool call_invitation_create(call *c) {
     if (invitation_exists(c, id, chain_bytes, sealed, check, &same))
         return same ? id_answer(c, 200, id)
                     : problem(c, PROBLEM_ID_REUSED, "this invite was registered with other content");
+    if (!use_fits(c, USE_INVITATIONS, 1))
+        return true;
+    use_count(c, USE_INVITATIONS, 1);
     if (DB_RUN(c->db, "INSERT INTO directory (name, clinic) VALUES ($1, $2) ON CONFLICT DO NOTHING", db_id(id),
                db_id(c->clinic)) != 1)
         return db_failed(c->db) || problem(c, PROBLEM_ID_REUSED, "this invite key is registered in another clinic");

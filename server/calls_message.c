@@ -110,6 +110,8 @@ bool call_message(call *c) {
     }
     if (!message_fits(c, find_group(c, in.group_id), m.epoch))
         return true;
+    if (!use_fits(c, USE_STORED, (int64_t)c->rq->body.n))
+        return true;
     if (in.deliver_at != 0)
         return schedule_message(c, &in);
     return message_sent(c, &in, message_deliver(c, &in, c->rq->body));
@@ -192,7 +194,7 @@ static bool message_prepare(message *m) {
     for (size_t i = 0; i < g->count && !member; i++)
         member = memcmp(g->members[i], c->device, ID_SIZE) == 0;
     /* Whether its id was used comes before what the group says. */
-    if (!member || m->epoch > (uint64_t)g->epoch ||
+    if (!member || m->epoch > (uint64_t)g->epoch || !use_has_room(c, USE_STORED, (int64_t)c->rq->body.n) ||
         arena_copy(c->arena, span_of(g->members, g->count * ID_SIZE), &m->members) != OK)
         return false;
     size_t woken = c->relay->wakes.n;
@@ -201,6 +203,7 @@ static bool message_prepare(message *m) {
     message_digest(c, &m->in);
     m->seq = event_next(c);
     push_wanted(c, woken, m->seq);
+    use_count(c, USE_STORED, (int64_t)c->rq->body.n);
     (void)message_answer(c, &m->in, m->seq);
     if (!c->over_wakes && c->rs->status == 200)
         return true;
@@ -239,6 +242,7 @@ static size_t keep_new(relay *r, message *list, size_t n) {
         if (is_new[i]) {
             list[kept++] = list[i];
         } else {
+            use_count(list[i].call, USE_STORED, -(int64_t)list[i].call->rq->body.n);
             response_free(list[i].call->rs);
             *list[i].call->rs = (response){0};
         }

@@ -7,6 +7,10 @@
 #define DELIVERED_A_TRANSACTION 64
 
 static void schedule_forget(call *c, const uint8_t device[ID_SIZE], const uint8_t id[MESSAGE_ID_BYTES], int64_t seq) {
+    DB_RUN_LATER(c->db,
+                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled "
+                 "WHERE clinic = $1 AND device = $2 AND message_id = $3) WHERE clinic = $1",
+                 db_id(c->clinic), db_id(device), db_id(id));
     DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(c->clinic),
                  db_id(device), db_id(id));
     DB_RUN_LATER(c->db, "UPDATE sent SET seq = $4 WHERE clinic = $1 AND device = $2 AND message_id = $3",
@@ -18,6 +22,10 @@ void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]) {
                  "UPDATE sent SET seq = $3 WHERE clinic = $1 AND device = $2 AND message_id IN "
                  "(SELECT message_id FROM scheduled WHERE clinic = $1 AND device = $2)",
                  db_id(c->clinic), db_id(device), db_i(SENT_NEVER));
+    DB_RUN_LATER(c->db,
+                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled "
+                 "WHERE clinic = $1 AND device = $2) WHERE clinic = $1",
+                 db_id(c->clinic), db_id(device));
     DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2", db_id(c->clinic), db_id(device));
 }
 
@@ -36,6 +44,7 @@ bool schedule_message(call *c, const message_input *in) {
                  "VALUES ($1, $2, $3, $4, $5, $6)",
                  db_id(c->clinic), db_id(c->device), db_id(in->id), db_i(in->deliver_at), db_b(SPAN(in->group_id)),
                  db_b(c->rq->body));
+    use_count(c, USE_STORED, (int64_t)c->rq->body.n);
     return message_sent(c, in, SENT_WAITING);
 }
 

@@ -78,8 +78,18 @@
 /* ---- rates, a minute */
 #define RATE_DEVICE 1200
 #define RATE_ADDRESS 2400
-#define RATE_ENROL 30    /* enrolments and invitation reads of an address */
-#define RATE_SLOTS 65536 /* buckets remembered; beyond, those longest unused are forgotten */
+#define RATE_ENROL 30     /* enrolments and invitation reads of an address */
+#define RATE_INVITE 30    /* reads and enrolments of one invitation: a page that is loaded again and again */
+#define RATE_CLINIC 60000 /* of all a clinic's devices: a thousand a second, ten times what a large hospital does */
+/* Buckets remembered, of addresses and of others; beyond, those longest unused are forgotten. 5 MiB in all. */
+#define RATE_SLOTS 65536
+
+/* ---- quotas of a clinic: what one may do to all others that share the disk; far above what a large hospital has */
+#define QUOTA_STORED_MIB 10240 /* of what its devices have not fetched */
+#define QUOTA_GROUPS 1000000
+#define QUOTA_DEVICES 200000
+#define QUOTA_INVITATIONS 200000
+#define BLOB_SHARE_PERCENT 25 /* of BLOB_QUOTA_MIB, that the blobs of one device may take */
 
 /* ---- the audit log */
 #define AUDIT_CHECKPOINT_MS 60000 /* between two checkpoints of a clinic */

@@ -40,7 +40,12 @@ static const char USAGE[] =
     "  --rate-device N      requests a minute of a device (%d; 0: no limit)\n"
     "  --rate-address N     requests a minute of an address (%d; 0: no limit)\n"
     "  --rate-enrol N       enrolments and invitation reads a minute of an address (%d; 0: no limit)\n"
+    "  --rate-invite N      reads and enrolments a minute of an invitation (%d; 0: no limit)\n"
+    "  --rate-clinic N      requests a minute of all a clinic's devices (%d; 0: no limit)\n"
+    "  --quota-stored MIB   of what a clinic's devices have not fetched (%d; 0: no limit)\n"
+    "  --quota-groups N, --quota-devices N, --quota-invitations N  of a clinic (%d, %d, %d; 0: no limit)\n"
     "  --blob-quota MIB     of all blobs of a clinic (%d)\n"
+    "  --blob-share PERCENT of that quota, for the blobs of one device (%d)\n"
     "  --blob-days N        that a blob is kept (%d)\n"
     "  --retention-days N   that events wait for a device that does not fetch them (%d; %d or more)\n"
     "  --push-contact URL   send Web Pushes; whom push services may write to: mailto:… or https:… (off)\n"
@@ -51,7 +56,8 @@ static const char USAGE[] =
     "  --force              restore: over data that is there\n";
 
 static void usage(FILE *to) {
-    fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, BLOB_QUOTA_MIB, BLOB_DAYS, RETENTION_DAYS,
+    fprintf(to, USAGE, RATE_DEVICE, RATE_ADDRESS, RATE_ENROL, RATE_INVITE, RATE_CLINIC, QUOTA_STORED_MIB, QUOTA_GROUPS,
+            QUOTA_DEVICES, QUOTA_INVITATIONS, BLOB_QUOTA_MIB, BLOB_SHARE_PERCENT, BLOB_DAYS, RETENTION_DAYS,
             RETENTION_DAYS_MIN, CONNECTIONS_AN_ADDRESS_MAX, QUEUE_MAX);
 }
 
@@ -148,6 +154,20 @@ static bool option(options *o, const char *name, const char *value) {
         o->relay.rate_address = (uint32_t)v;
     else if (strcmp(name, "--rate-enrol") == 0 && (good = number(value, 10000000, &v)))
         o->relay.rate_enrol = (uint32_t)v;
+    else if (strcmp(name, "--rate-invite") == 0 && (good = number(value, 10000000, &v)))
+        o->relay.rate_invite = (uint32_t)v;
+    else if (strcmp(name, "--rate-clinic") == 0 && (good = number(value, 10000000, &v)))
+        o->relay.rate_clinic = (uint32_t)v;
+    else if (strcmp(name, "--quota-stored") == 0 && (good = number(value, 1 << 30, &v)))
+        o->relay.quota[USE_STORED] = (int64_t)v * 1024 * 1024;
+    else if (strcmp(name, "--quota-groups") == 0 && (good = number(value, 1 << 30, &v)))
+        o->relay.quota[USE_GROUPS] = v;
+    else if (strcmp(name, "--quota-devices") == 0 && (good = number(value, 1 << 30, &v)))
+        o->relay.quota[USE_DEVICES] = v;
+    else if (strcmp(name, "--quota-invitations") == 0 && (good = number(value, 1 << 30, &v)))
+        o->relay.quota[USE_INVITATIONS] = v;
+    else if (strcmp(name, "--blob-share") == 0 && (good = number(value, 100, &v) && v > 0))
+        o->blob_share_percent = v;
     else if (strcmp(name, "--blob-quota") == 0 && (good = number(value, 1 << 30, &v)))
         o->relay.blob_quota = (int64_t)v * 1024 * 1024;
     else if (strcmp(name, "--blob-days") == 0 && (good = number(value, 36600, &v) && v > 0))
@@ -178,9 +198,16 @@ bool options_read(int argc, char **argv, options *o, int *status) {
                              .rate_device = RATE_DEVICE,
                              .rate_address = RATE_ADDRESS,
                              .rate_enrol = RATE_ENROL,
+                             .rate_invite = RATE_INVITE,
+                             .rate_clinic = RATE_CLINIC,
+                             .quota = {[USE_STORED] = QUOTA_STORED_MIB * 1024ll * 1024,
+                                       [USE_GROUPS] = QUOTA_GROUPS,
+                                       [USE_DEVICES] = QUOTA_DEVICES,
+                                       [USE_INVITATIONS] = QUOTA_INVITATIONS},
                              .blob_quota = BLOB_QUOTA_MIB * 1024ll * 1024,
                              .blob_days = BLOB_DAYS,
                              .retention_days = RETENTION_DAYS},
+                   .blob_share_percent = BLOB_SHARE_PERCENT,
                    .front = {.host = "127.0.0.1",
                              .port = 8080,
                              .connections_an_address = CONNECTIONS_AN_ADDRESS_MAX,
@@ -215,6 +242,7 @@ bool options_read(int argc, char **argv, options *o, int *status) {
             i++;
         }
     }
+    o->relay.blob_share = o->relay.blob_quota * o->blob_share_percent / 100;
     if ((o->data == NULL) == (o->db == NULL))
         return wrong("say one of --data and --db");
     if ((o->front.tls_certificate == NULL) != (o->front.tls_key == NULL))

@@ -16,6 +16,7 @@ typedef struct options {
     size_t faults;                   /* that audit verify found */
     bool force;
     sandbox_wish sandbox;
+    long blob_share_percent;
     relay_options relay;
     push_client_options push; /* contact NULL: no pushes */
     front_options front;

@@ -1,4 +1,4 @@
-/* rate.h: token buckets by device or address, in bounded memory. A bucket holds a minute's worth; what has not been
+/* rate.h: token buckets by device, invite, clinic or address, in bounded memory. A bucket holds a minute's worth; what has not been
  * used for longest is forgotten when its place is needed. */
 #ifndef SERVER_RATE_H
 #define SERVER_RATE_H
@@ -6,7 +6,13 @@
 #include "base/err.h"
 #include "base/span.h"
 
-typedef enum rate_kind { RATE_OF_DEVICE = 1, RATE_OF_ADDRESS = 2, RATE_OF_ENROLMENT = 3 } rate_kind;
+typedef enum rate_kind {
+    RATE_OF_DEVICE = 1,
+    RATE_OF_ADDRESS = 2,
+    RATE_OF_ENROLMENT = 3,
+    RATE_OF_INVITE = 4,
+    RATE_OF_CLINIC = 5
+} rate_kind;
 typedef struct rate_table rate_table;
 
 /* `slots` is rounded up to a power of two; ERR_NO_MEMORY. `secret` keeps others from choosing ids that share a place. */

@@ -364,11 +364,27 @@ static bool who_invite(call *c) {
 }
 
 static bool is_slowed(call *c, rate_kind kind, const uint8_t id[16], uint32_t per_minute, const char *detail) {
-    uint32_t wait = rate_take(c->relay->rates, kind, id, per_minute, c->now_ms);
+    bool address = kind == RATE_OF_ADDRESS || kind == RATE_OF_ENROLMENT;
+    uint32_t wait = rate_take(address ? c->relay->address_rates : c->relay->rates, kind, id, per_minute, c->now_ms);
     if (wait == 0)
         return false;
     problem_more(c, PROBLEM_TOO_MANY, detail, "retry_after_s", wait);
     return true;
+}
+
+/* Those who are known by now: the asking device or invite, the invite that an enrolment stands on, and the clinic. */
+static bool is_anyone_slowed(call *c) {
+    const relay_options *options = &c->relay->options;
+    uint8_t invite[ID_SIZE];
+    bool by_invite = c->is_invite || (c->way->who == WHO_ENROLS && c->chain.n > 1);
+    if (is_slowed(c, RATE_OF_DEVICE, c->head.keyid, options->rate_device, "too many requests of this device"))
+        return true;
+    if (by_invite && !c->is_invite)
+        invite_id_of(c->chain.p[c->chain.n - 2].subject_key, invite);
+    if (by_invite && is_slowed(c, RATE_OF_INVITE, c->is_invite ? c->head.keyid : invite, options->rate_invite,
+                               "too many requests for this invitation"))
+        return true;
+    return is_slowed(c, RATE_OF_CLINIC, c->clinic, options->rate_clinic, "too many requests of this clinic");
 }
 
 /* The signature's form and its time. False: a problem is written. */
@@ -417,7 +433,7 @@ static bool is_admitted(call *c, const verification *v) {
         return false;
     }
     /* From here on a refusal is in the audit log; the rate bounds how much a device can write to it. */
-    if (is_slowed(c, RATE_OF_DEVICE, c->head.keyid, c->relay->options.rate_device, "too many requests of this device"))
+    if (is_anyone_slowed(c))
         return false;
     c->authenticated = true;
     if (!is_in_force(c))
@@ -775,6 +791,8 @@ err relay_open(db *d, const relay_options *options, relay **out) {
     if (e == OK)
         e = rate_open(RATE_SLOTS, seed, &r->rates);
     if (e == OK)
+        e = rate_open(RATE_SLOTS, seed, &r->address_rates);
+    if (e == OK)
         e = directory_open(seed, &r->directory);
     if (e == OK) {
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -796,6 +814,7 @@ void relay_close(relay *r) {
     if (r->scratch.base != NULL)
         arena_free(&r->scratch);
     rate_close(r->rates);
+    rate_close(r->address_rates);
     directory_close(r->directory);
     verifiers_close(r->verifiers);
     wipe(&r->audit_key, sizeof r->audit_key);

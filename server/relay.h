@@ -13,11 +13,15 @@
 #include "limits.h"
 #include "push_endpoint.h"
 #include "request.h"
+#include "use.h"
 
 typedef struct relay_options {
     bool clinics_open;                              /* may anybody make a clinic here */
     uint32_t rate_device, rate_address, rate_enrol; /* a minute; 0: no limit */
+    uint32_t rate_invite, rate_clinic;              /* likewise */
+    int64_t quota[USE_KINDS];                       /* of a clinic; 0: no limit */
     int64_t blob_quota, blob_days;                  /* bytes of a clinic; days that a blob is kept */
+    int64_t blob_share;                             /* bytes of blobs that one device has begun; 0: no limit */
     int64_t retention_days;                         /* that events wait for a device; clinics may have their own */
     const char *authority;                          /* the one Host that requests may be for; NULL: any */
     const uint8_t *push_key;                        /* PUSH_PUBLIC_SIZE bytes; NULL: there are no pushes */

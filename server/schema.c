@@ -128,6 +128,21 @@ const schema_step SCHEMA[] = {
     {3, true,
      "CREATE TABLE sessions (clinic BYTEA NOT NULL, device BYTEA NOT NULL, method BIGINT NOT NULL, verifier BYTEA NOT "
      "NULL, began BIGINT NOT NULL, seen BIGINT NOT NULL, PRIMARY KEY (clinic, device))"},
+    /* What a clinic takes, so that quotas need no count (use.h); and a device's part of blob_use. */
+    {3, true,
+     "CREATE TABLE clinic_use (clinic BYTEA NOT NULL, stored BIGINT NOT NULL, group_count BIGINT NOT NULL, "
+     "device_count BIGINT NOT NULL, invitation_count BIGINT NOT NULL, PRIMARY KEY (clinic))"},
+    {3, false,
+     "INSERT INTO clinic_use SELECT c.clinic, "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic), "
+     "(SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic), "
+     "(SELECT COUNT(*) FROM devices d WHERE d.clinic = c.clinic), "
+     "(SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic) FROM clinics c"},
+    {3, true,
+     "CREATE TABLE blob_shares (clinic BYTEA NOT NULL, device BYTEA NOT NULL, bytes BIGINT NOT NULL, "
+     "PRIMARY KEY (clinic, device))"},
+    {3, false, "INSERT INTO blob_shares SELECT clinic, device, SUM(size) FROM blobs GROUP BY clinic, device"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -161,5 +176,7 @@ const char *const SCHEMA_TABLES[][2] = {
     {"verifier_openings", "SELECT * FROM verifier_openings ORDER BY clinic, device"},
     {"challenges", "SELECT * FROM challenges ORDER BY clinic, device"},
     {"sessions", "SELECT * FROM sessions ORDER BY clinic, device"},
+    {"clinic_use", "SELECT * FROM clinic_use ORDER BY clinic"},
+    {"blob_shares", "SELECT * FROM blob_shares ORDER BY clinic, device"},
     {NULL, NULL},
 };

@@ -16,7 +16,7 @@ import { report as tableOf } from './report.mjs';
 import { runSuite } from './suite.mjs';
 
 const RELAY = process.env['SOTTO_RELAY'] ?? fileURLToPath(new URL('../../build/sotto-relay', import.meta.url));
-const NO_RATES = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0 };
+const NO_RATES = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'rate-invite': 0, 'rate-clinic': 0 };
 /** These the whole suite is run against; the others the check that names them, to keep the time short. */
 const WHOLE = ['reorder', 'lose', 'repeat', 'accept-stale-epoch', 'accept-bad-signature'];
 

@@ -4,7 +4,8 @@
  *
  * Of every answer must hold: its status and problem are PROTOCOL.md's, its JSON is strict; a forgery changes nothing at all; a refusal
  * changes nothing but nonces, the audit log, and the attempts of a wrong check; an accepted write that is asked again has the
- * same answer and changes nothing; and in the end every audit log is a whole chain. */
+ * same answer and changes nothing; and in the end every audit log is a whole chain
+ * and the counters of quotas are what stands there. */
 #include "fuzz.h"
 
 #include <stdbool.h>
@@ -167,9 +168,15 @@ static void base64(char *out, span s) {
     out[n] = 0;
 }
 
+static void put(uint8_t *base, size_t *size, span s) {
+    if (s.n > 0)
+        memcpy(base + *size, s.p, s.n);
+    *size += s.n;
+}
+
 /* RFC 9421 over what stands there, whatever that is. */
 static void sign(actor by) {
-    static uint8_t base[2048];
+    static uint8_t base[4096];
     uint8_t hash[32], raw[ED25519_SIGNATURE_SIZE], nonce[16] = {0};
     char text[100];
     bool covers = at.parts[BODY].n > 0;
@@ -193,20 +200,21 @@ static void sign(actor by) {
     add64(INPUT, SPAN(names[by]));
     add(INPUT, "\";alg=\"ed25519\"");
     const char *method = method_name(at.method);
-    int n = snprintf((char *)base, sizeof base,
-                     "\"@method\": %s\n\"@authority\": %.*s\n\"@path\": ", method != NULL ? method : "HEAD",
-                     (int)at.parts[AUTHORITY].n, (const char *)at.parts[AUTHORITY].p);
-    size_t size = (size_t)n;
-    memcpy(base + size, at.parts[PATH].p, at.parts[PATH].n);
-    size += at.parts[PATH].n;
-    memcpy(base + size, "\n\"@query\": ?", 12);
-    size += 12;
-    memcpy(base + size, at.parts[QUERY].p, at.parts[QUERY].n);
-    size += at.parts[QUERY].n;
-    size += (size_t)snprintf((char *)base + size, sizeof base - size, "\n%s%.*s%s\"@signature-params\": %.*s",
-                             covers ? "\"content-digest\": " : "", (int)at.parts[DIGEST].n,
-                             (const char *)at.parts[DIGEST].p, covers ? "\n" : "", (int)at.parts[INPUT].n - 6,
-                             (const char *)at.parts[INPUT].p + 6);
+    size_t size = 0;
+    put(base, &size, span_text("\"@method\": "));
+    put(base, &size, span_text(method != NULL ? method : "HEAD"));
+    put(base, &size, span_text("\n\"@authority\": "));
+    put(base, &size, is(AUTHORITY));
+    put(base, &size, span_text("\n\"@path\": "));
+    put(base, &size, is(PATH));
+    put(base, &size, span_text("\n\"@query\": ?"));
+    put(base, &size, is(QUERY));
+    if (covers) {
+        put(base, &size, span_text("\n\"content-digest\": "));
+        put(base, &size, is(DIGEST));
+    }
+    put(base, &size, span_text("\n\"@signature-params\": "));
+    put(base, &size, span_of(at.parts[INPUT].p + 6, at.parts[INPUT].n - 6)); /* without "sotto=" */
     signature_sign(&keys[by], span_of(base, size), raw);
     base64(text, SPAN(raw));
     add(SIGNATURE, "sotto=:");
@@ -641,6 +649,32 @@ static void check_chains(void) {
     REQUIRE(!db_failed(store));
 }
 
+/* What each clinic is noted to take is what stands there. */
+static void check_use(void) {
+    db_rows rows = db_query_values(
+        store,
+        "SELECT 1 FROM clinics c LEFT JOIN clinic_use u ON u.clinic = c.clinic WHERE COALESCE(u.stored, 0) <> "
+        "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
+        "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) OR "
+        "COALESCE(u.group_count, 0) <> (SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic)",
+        NULL, 0);
+    REQUIRE(!db_next(&rows));
+    rows = db_query_values(
+        store,
+        "SELECT 1 FROM clinics c LEFT JOIN clinic_use u ON u.clinic = c.clinic WHERE COALESCE(u.device_count, 0) <> "
+        "(SELECT COUNT(*) FROM devices d WHERE d.clinic = c.clinic) OR COALESCE(u.invitation_count, 0) <> "
+        "(SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic) OR "
+        "(SELECT COALESCE(SUM(bytes), 0) FROM blob_use b WHERE b.clinic = c.clinic) <> "
+        "(SELECT COALESCE(SUM(size), 0) FROM blobs b WHERE b.clinic = c.clinic)",
+        NULL, 0);
+    REQUIRE(!db_next(&rows));
+    rows = db_query_values(store,
+                           "SELECT 1 FROM blob_shares s WHERE bytes <> (SELECT SUM(size) FROM blobs b WHERE "
+                           "b.clinic = s.clinic AND b.device = s.device)",
+                           NULL, 0);
+    REQUIRE(!db_next(&rows) && !db_failed(store));
+}
+
 /* ---- the world */
 
 static void must(uint8_t what, actor by, uint8_t a, uint8_t b) {
@@ -652,7 +686,8 @@ static void must(uint8_t what, actor by, uint8_t a, uint8_t b) {
 }
 
 static void open_relay(void) {
-    const relay_options options = {.clinics_open = true, .blob_quota = 600000, .blob_days = 30};
+    const relay_options options = {
+        .clinics_open = true, .quota = {20000, 2, 6, 3}, .blob_quota = 300000, .blob_days = 30, .blob_share = 200000};
     now_ms = BEGIN_MS;
     REQUIRE(relay_open(store, &options, &r) == OK);
 }
@@ -720,6 +755,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int i = 0; i < STEPS_MAX && next < end; i++)
         step();
     check_chains();
+    check_use();
     relay_close(r);
     below->rollback(store);
     return 0;

@@ -12,7 +12,7 @@ const put = (device, id, length, offset, piece) =>
 const get = (device, id, range) => device.ask('GET', `/v1/blobs/${id}`, undefined, { headers: range ? { range } : {} });
 
 test('the quota counts whole lengths from the first piece on, and what is deleted is free again', async () => {
-    const relay = await RelayProcess.start({ 'blob-quota': 2 });
+    const relay = await RelayProcess.start({ 'blob-quota': 2, 'blob-share': 100 });
     try {
         const clinic = await Clinic.create(relay.origin), device = await clinic.enrolStaff(), piece = randomBytes(64 * KIB);
         const [first, second, third] = [newId(), newId(), newId()];

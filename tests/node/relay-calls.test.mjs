@@ -335,7 +335,7 @@ test('membership is what the relay is told, and nonsense is refused whole', asyn
     const nowhere = randomBytes(32);
     status(await a.message(nowhere, privateMessage(nowhere, 0, 1)), 404, 'not-found');
     status(await a.message(id, privateMessage(id, 2, 1)), 409, 'wrong-epoch');
-    const foreign = await (await Clinic.create(relay.origin)).enrolStaff(), { clinics, devices, directory, verifier_openings, ...rest } = relay.tables();
+    const foreign = await (await Clinic.create(relay.origin)).enrolStaff(), { clinics, clinic_use, devices, directory, verifier_openings, ...rest } = relay.tables();
     status(await foreign.message(id, privateMessage(id, 1, 1)), 404, 'not-found');
     status(await a.commit(id, 1, { added: [foreign.keyid] }), 404, 'not-found');
     for (const [name, table] of Object.entries(rest)) assert.deepEqual(table, before[name], name);

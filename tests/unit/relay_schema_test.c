@@ -80,8 +80,16 @@ static void check_migrated(db *d, int version) {
     for (; SCHEMA_TABLES[tables][0] != NULL; tables++) {
         assert_true(tables < 40);
         snprintf(sql[tables], sizeof *sql, "SELECT COUNT(*) FROM %s", SCHEMA_TABLES[tables][0]);
-        found += (size_t)count(d, sql[tables]);
+        if (strcmp(SCHEMA_TABLES[tables][0], "clinic_use") != 0 && strcmp(SCHEMA_TABLES[tables][0], "blob_shares") != 0)
+            found += (size_t)count(d, sql[tables]);
     }
+    /* What a clinic takes was counted when that came with version 3. */
+    assert_int_equal(count(d, "SELECT COUNT(*) FROM clinic_use"), version < 3);
+    if (version < 3)
+        assert_int_equal(count(d, "SELECT stored * 1000 + group_count * 100 + device_count * 10 + invitation_count "
+                                  "FROM clinic_use"),
+                         (version < 2 ? 4 : 4 + 1) * 1000 + 111);
+    assert_int_equal(count(d, "SELECT COALESCE(SUM(bytes), 0) FROM blob_shares"), version == 2 ? 5 : 0);
     for (size_t i = 0; i < ROW_COUNT; i++) {
         question_of(ROWS[i].sql, questions[i], sizeof *questions);
         assert_int_equal(count(d, questions[i]), ROWS[i].version <= version);

@@ -206,7 +206,7 @@ export class RelayProcess {
         const relay = new RelayProcess();
         relay.folder = folder;
         relay.database = postgres ? ['--db', postgres.database()] : ['--data', folder];
-        relay.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, ...options };
+        relay.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'rate-invite': 0, 'rate-clinic': 0, ...options };
         await relay.launch(0);
         return relay;
     }

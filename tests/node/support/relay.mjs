@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 const PROGRAM = fileURLToPath(new URL('../../../build/sotto-relay', import.meta.url));
 const START_TIMEOUT = 10_000;
 /** Tests enrol in a minute what a clinic does in a week. */
-const NO_RATES = ['--rate-device', '0', '--rate-address', '0', '--rate-enrol', '0'];
+const NO_RATES = ['--rate-device', '0', '--rate-address', '0', '--rate-enrol', '0', '--rate-invite', '0', '--rate-clinic', '0'];
 
 /** @returns {Promise<number>} a port that nobody listened on a moment ago */
 export function freePort() {
