@@ -269,7 +269,7 @@ build/fuzz/tests/%.o: tests/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources
 	@mkdir -p $(@D)
 	$(call run,CC) $(FUZZ_CC) $(ASAN_OURS) $(OUR_FLAGS) -Itests/unit $(TEST_WARNINGS) $(DEPENDENCY) -c -o $@ $<
 
-# Those of the relay link its logic alone, as its unit tests do.
+# Those of the relay link its logic alone, as its unit tests do, and one the front with it.
 FUZZ_RELAY := $(filter build/fuzz/bin/relay_%,$(FUZZ_BIN))
 build/fuzz/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $(STAMPS)/test-packages
 	@mkdir -p $(@D)
@@ -278,7 +278,9 @@ build/fuzz/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sourc
 $(FUZZ_RELAY): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/fuzz/%.o)) \
   build/native/librelaythird.a
 	@mkdir -p $(@D)
-	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm
+	$(call run,LINK) $(FUZZ_CC) -fsanitize=fuzzer $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm $(LINK_LIBS)
+build/fuzz/bin/relay_front: $(filter-out %/main.o,$(filter $(RELAY_FRONT),$(RELAY_SRC:%.c=build/fuzz/%.o)))
+build/fuzz/bin/relay_front build/asan/bin/replay_relay_front: LINK_LIBS = $(RELAY_LIBS)
 
 $(filter-out $(FUZZ_RELAY),$(FUZZ_BIN)): build/fuzz/bin/%: build/fuzz/tests/fuzz/%_fuzz.o $(SUPPORT_SRC:%.c=build/fuzz/%.o) build/fuzz/libsotto.a build/fuzz/libthird.a
 	@mkdir -p $(@D)
@@ -291,7 +293,8 @@ $(REPLAY_RELAY): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/a
   build/asan/tests/unit/support/host.o build/asan/tests/unit/support/disk.o \
   $(filter-out $(RELAY_FRONT),$(RELAY_SRC:%.c=build/asan/%.o)) build/native/librelaythird.a
 	@mkdir -p $(@D)
-	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm
+	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ $(RELAY_LOGIC_LIBS) -lm $(LINK_LIBS)
+build/asan/bin/replay_relay_front: $(filter-out %/main.o,$(filter $(RELAY_FRONT),$(RELAY_SRC:%.c=build/asan/%.o)))
 
 $(filter-out $(REPLAY_RELAY),$(REPLAY_BIN)): build/asan/bin/replay_%: build/asan/tests/fuzz/%_fuzz.o build/asan/tests/fuzz/replay.o $(asan_SUPPORT_OBJ) \
   build/asan/libsotto.a build/asan/libthird.a

@@ -54,7 +54,7 @@ function unitPrograms(bin, prefix) {
 }
 
 /** Of each fuzzer, how many of its kept inputs are also run changed a little: about a second's worth. @type {Record<string, number>} */
-const ROUNDS = { command: 200, group: 150, inbox: 30, record: 500, relay_calls: 300, relay_parts: 100_000, wire: 200_000 };
+const ROUNDS = { command: 200, group: 150, inbox: 30, record: 500, relay_calls: 300, relay_front: 300, relay_parts: 100_000, wire: 200_000 };
 
 /** @returns {Program[]} */
 function replayPrograms() {

@@ -1,4 +1,5 @@
 /* The relay's logic over a database in memory, and over one that fails at any chosen statement. */
+#include "../../server/limits.h"
 #include "../../server/relay.h"
 #include "crypto/random.h"
 #include "support/check.h"
@@ -506,10 +507,11 @@ static void fill_inboxes(int64_t days) {
             DB_RUN(d, "INSERT INTO deliveries (clinic, device, seq) VALUES ($1, $2, $3)", db_id(clinic), db_id(other),
                    db_i(i));
     }
+    DB_RUN(d, "UPDATE clinic_use SET stored = 4 * 300 WHERE clinic = $1", db_id(clinic));
     assert_false(db_failed(d));
 }
 
-/* Every event has as many who wait as inboxes that it is in, and every delivery has its event. */
+/* Every event has as many who wait as inboxes that it is in, every delivery has its event, and what they take is what is noted. */
 static void check_inboxes_fit(void) {
     assert_int_equal(rows("SELECT COUNT(*) FROM events e WHERE waiting <> (SELECT COUNT(*) FROM deliveries d WHERE "
                           "d.clinic = e.clinic AND d.seq = e.seq)"),
@@ -517,6 +519,7 @@ static void check_inboxes_fit(void) {
     assert_int_equal(rows("SELECT COUNT(*) FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM events e WHERE "
                           "e.clinic = d.clinic AND e.seq = d.seq)"),
                      0);
+    assert_int_equal(rows("SELECT stored FROM clinic_use"), rows("SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events"));
 }
 
 static void inbox_says(const char *query, const char *wanted) {
@@ -615,6 +618,33 @@ static void what_an_old_invitation_said_goes(void **state) {
     assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND check_value IS NULL"), 3);
 }
 
+/* Addresses cost nothing to have, devices do: those that are slowed stay so, however many addresses ask. */
+static void a_flood_of_addresses_frees_nobody(void **state) {
+    relay_close(r);
+    assert_ok(
+        relay_open(&store.base, &(relay_options){.clinics_open = true, .rate_device = 3, .rate_address = 1000}, &r));
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    rq = enrol();
+    assert_int_equal(ask(&rq), 201);
+    for (int i = 0; i < 3; i++) {
+        rq = publish();
+        assert_int_equal(ask(&rq), i < 2 ? 200 : 429);
+    }
+    response rs;
+    assert_true(relay_batch_begin(r, NOW_MS + 1000));
+    for (uint32_t i = 0; i < 4 * RATE_SLOTS; i++) {
+        rq = (request){.method = METHOD_GET, .path = span_text("/v1/nothing")};
+        memcpy(rq.address, &i, sizeof i);
+        relay_handle(r, &rq, &rs);
+        assert_int_equal(rs.status, 404);
+        response_free(&rs);
+    }
+    assert_true(relay_batch_end(r));
+    rq = publish();
+    assert_int_equal(ask(&rq), 429);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_is_stored_as_one, set_up, tear_down),
@@ -630,6 +660,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_clinic_may_keep_longer_than_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_an_old_invitation_said_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(retention_may_fail_anywhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_of_addresses_frees_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_blobs_and_uploads_are_forgotten, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("relay_batch", tests, NULL, NULL);
