@@ -16,6 +16,7 @@
 
 #include "../../server/audit.h"
 #include "../../server/log.h"
+#include "../../server/push_key.h"
 #include "../../server/schema.h"
 #include "../../server/signature_check.h"
 #include "base/text.h"
@@ -224,7 +225,7 @@ static void sign(actor by) {
 
 /* ---- the calls' usual requests; `a` and `b` choose among their variants */
 
-static void json_text(const char *before, span bytes, const char *after) {
+static void add_json(const char *before, span bytes, const char *after) {
     add(BODY, before);
     add64(BODY, bytes);
     add(BODY, after);
@@ -250,7 +251,7 @@ static void chain_body(certificate *list, size_t n) {
     wire w;
     wire_write_init(&w, bytes, sizeof bytes);
     wire_certificate_chain(&w, &chain);
-    json_text("{\"chain\":\"", span_of(bytes, w.at), "\"");
+    add_json("{\"chain\":\"", span_of(bytes, w.at), "\"");
 }
 
 static void one(http_method method, const char *path) {
@@ -276,7 +277,7 @@ static void enrolment(uint8_t a, uint8_t b) {
         list[2] = certified(INVITE, PATIENT, CERTIFICATE_PATIENT, 0, RIGHT_MESSAGE);
         chain_body(list, 3);
         if (b & 1)
-            json_text(",\"check\":\"", b & 2 ? SPAN(GROUPS[0]) : SPAN(CHECK), "\"");
+            add_json(",\"check\":\"", b & 2 ? SPAN(GROUPS[0]) : SPAN(CHECK), "\"");
     }
     add(BODY, "}");
 }
@@ -288,8 +289,8 @@ static void invitation(uint8_t a) {
                                      a & 2 ? CERTIFICATE_STAFF : CERTIFICATE_PATIENT, RIGHT_MESSAGE)};
     one(METHOD_POST, "/v1/invitations");
     chain_body(list, 2);
-    json_text(",\"sealed\":\"", span_text("sealed"), "\"");
-    json_text(",\"check\":\"", SPAN(CHECK), "\"}");
+    add_json(",\"sealed\":\"", span_text("sealed"), "\"");
+    add_json(",\"check\":\"", SPAN(CHECK), "\"}");
 }
 
 static void roster(uint8_t a) {
@@ -301,7 +302,7 @@ static void roster(uint8_t a) {
     signature_sign(&keys[ROOT], SPAN(signed_bytes), bytes + 8);
     add(BODY, "{\"number\":");
     add_number(BODY, 1 + (a & 3));
-    json_text(",\"roster\":\"", SPAN(bytes), "\"}");
+    add_json(",\"roster\":\"", SPAN(bytes), "\"}");
 }
 
 static void commit_request(uint8_t a, uint8_t b) {
@@ -309,15 +310,15 @@ static void commit_request(uint8_t a, uint8_t b) {
     one_of(METHOD_POST, "/v1/groups/", span_of(group, GROUP_BYTES), "/commits");
     add(BODY, "{\"epoch\":");
     add_number(BODY, b & 3);
-    json_text(",\"commit\":\"", mls_of(group, b & 3, CONTENT_COMMIT, 20), "\"");
+    add_json(",\"commit\":\"", mls_of(group, b & 3, CONTENT_COMMIT, 20), "\"");
     if (a & 2)
-        json_text(",\"welcome\":\"", span_text("welcome"), "\"");
+        add_json(",\"welcome\":\"", span_text("welcome"), "\"");
     add(BODY, ",\"added\":[");
     if (a & 2)
-        json_text("\"", SPAN(names[a & 4 ? PATIENT : NURSE]), "\"");
+        add_json("\"", SPAN(names[a & 4 ? PATIENT : NURSE]), "\"");
     add(BODY, "],\"removed\":[");
     if (a & 8)
-        json_text("\"", SPAN(names[NURSE]), "\"");
+        add_json("\"", SPAN(names[NURSE]), "\"");
     add(BODY, "]}");
 }
 
@@ -375,17 +376,17 @@ static void blob(http_method method, uint8_t a, uint8_t b) {
 
 static void key_packages(uint8_t a, uint8_t b) {
     one(METHOD_PUT, "/v1/key-packages");
-    json_text("{\"key_packages\":[\"", span_of(&a, 1), "\",");
-    json_text("\"", span_of(&b, 1), "\"]");
+    add_json("{\"key_packages\":[\"", span_of(&a, 1), "\",");
+    add_json("\"", span_of(&b, 1), "\"]");
     if (a & 1)
-        json_text(",\"last_resort\":\"", span_of(&b, 1), "\"");
+        add_json(",\"last_resort\":\"", span_of(&b, 1), "\"");
     add(BODY, "}");
 }
 
 static void claim(uint8_t a) {
     one(METHOD_POST, "/v1/key-packages/claim");
-    json_text("{\"devices\":[\"", SPAN(names[a % ACTORS]), "\"");
-    json_text(",\"", SPAN(names[NURSE]), "\"]}");
+    add_json("{\"devices\":[\"", SPAN(names[a % ACTORS]), "\"");
+    add_json(",\"", SPAN(names[NURSE]), "\"]}");
 }
 
 static void inbox(uint8_t a, uint8_t b) {
@@ -399,8 +400,17 @@ static void inbox(uint8_t a, uint8_t b) {
 static void client_event(uint8_t a) {
     uint8_t id[ID_SIZE] = {(uint8_t)(a & 3)};
     one(METHOD_POST, "/v1/audit");
-    json_text("{\"id\":\"", SPAN(id), "\"");
-    json_text(",\"sealed\":\"", span_of(&a, 1), "\"}");
+    add_json("{\"id\":\"", SPAN(id), "\"");
+    add_json(",\"sealed\":\"", span_of(&a, 1), "\"}");
+}
+
+static void subscription(uint8_t a, uint8_t b) {
+    one(a & 1 ? METHOD_DELETE : METHOD_PUT, "/v1/push");
+    if (a & 1)
+        return;
+    add(BODY, "{\"endpoint\":\"https://push.example/");
+    add_number(BODY, b);
+    add(BODY, "\"}");
 }
 
 static void make(uint8_t what, uint8_t a, uint8_t b) {
@@ -413,7 +423,7 @@ static void make(uint8_t what, uint8_t a, uint8_t b) {
     case 0: one(METHOD_GET, "/.well-known/sotto"); return;
     case 1:
         one(METHOD_POST, "/v1/clinics");
-        json_text("{\"root_key\":\"", signature_key_public(&keys[a & 1 ? THIRD_ROOT : ROOT]), "\"}");
+        add_json("{\"root_key\":\"", signature_key_public(&keys[a & 1 ? THIRD_ROOT : ROOT]), "\"}");
         return;
     case 2: enrolment(a, b); return;
     case 3: one_of(a & 16 ? METHOD_DELETE : METHOD_GET, "/v1/devices/", SPAN(names[a % ACTORS]), ""); return;
@@ -450,7 +460,7 @@ static void make(uint8_t what, uint8_t a, uint8_t b) {
     default: /* what the edits make of it */ one((http_method)(a % (METHOD_OTHER + 1)), "/v1/"); return;
     }
 }
-enum { CALLS = 23, PASS_TIME = CALLS, MOVES };
+enum { CALLS = 23, PASS_TIME = CALLS, PUSH, MOVES };
 
 /* ---- asking, and what must hold of the answer */
 
@@ -593,6 +603,8 @@ static void step(void) {
     uint8_t before_parts[32], after_parts[32];
     reply first, second;
     make(what, a, b);
+    if (what == PUSH)
+        subscription(a, b);
     for (int i = 0; i < (edits & 3); i++)
         edit();
     sign((actor)by);
@@ -686,8 +698,13 @@ static void must(uint8_t what, actor by, uint8_t a, uint8_t b) {
 }
 
 static void open_relay(void) {
-    const relay_options options = {
-        .clinics_open = true, .quota = {20000, 2, 6, 3}, .blob_quota = 300000, .blob_days = 30, .blob_share = 200000};
+    static const uint8_t point[PUSH_PUBLIC_SIZE] = {4};
+    const relay_options options = {.clinics_open = true,
+                                   .quota = {20000, 2, 6, 3},
+                                   .blob_quota = 300000,
+                                   .blob_days = 30,
+                                   .blob_share = 200000,
+                                   .push_key = point};
     now_ms = BEGIN_MS;
     REQUIRE(relay_open(store, &options, &r) == OK);
 }
@@ -724,7 +741,7 @@ static void make_world(void) {
         if (i == 2) {
             make(CALLS - 1, METHOD_POST, 0);
             add(PATH, "clinics");
-            json_text("{\"root_key\":\"", signature_key_public(&keys[OTHER_ROOT]), "\"}");
+            add_json("{\"root_key\":\"", signature_key_public(&keys[OTHER_ROOT]), "\"}");
             sign(OTHER_ROOT);
             ask(&answer);
             REQUIRE(answer.status == 201);

@@ -30,7 +30,7 @@ static front *served;
 
 static void *serve(void *unused) {
     (void)unused;
-    REQUIRE(front_serve(served, logic) == OK);
+    REQUIRE(front_serve(served, logic, NULL) == OK);
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* What the relay reads by a grammar of its own: signature heads, JSON, addresses of clients and proxies, certificate chains and audit
+/* What the relay reads by a grammar of its own: signature heads, JSON, addresses of clients and proxies, push endpoints, certificate chains and audit
  * entries. The first byte selects what the rest is taken for.
  *
  * Of what was read must hold: written again it is the input, where there is one spelling; what the relay writes it can read. */
@@ -10,6 +10,7 @@
 #include "../../server/audit.h"
 #include "../../server/http_address.h"
 #include "../../server/json.h"
+#include "../../server/push_endpoint.h"
 #include "../../server/signature_check.h"
 #include "base/text.h"
 
@@ -162,6 +163,21 @@ static void addresses(span in) {
     free(text);
 }
 
+/* ---- push endpoints, which devices choose */
+
+static void endpoints(span in) {
+    size_t origin = 0;
+    bool local = false;
+    const char *fault = push_endpoint_fault(in, &(push_allowed){.authority = "push.example:8443"}, &origin, &local);
+    if (fault != NULL)
+        return;
+    REQUIRE(in.n > 8 && memcmp(in.p, "https://", 8) == 0 && origin > 8 && origin <= in.n);
+    REQUIRE(memchr(in.p, '@', origin) == NULL && memchr(in.p + 8, '/', origin - 8) == NULL);
+    REQUIRE(!local || span_equal(span_of(in.p + 8, origin - 8), span_text("push.example:8443")));
+    for (size_t i = 0; i < in.n; i++)
+        REQUIRE(in.p[i] > ' ' && in.p[i] < 0x7f);
+}
+
 /* ---- structs */
 
 static void chains(span in) {
@@ -193,7 +209,7 @@ static void entries(span in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     /* New ones at the end, so that the inputs kept stay what they are. */
-    static void (*const KINDS[])(span) = {signatures, bodies, strings, addresses, chains, entries};
+    static void (*const KINDS[])(span) = {signatures, bodies, strings, addresses, chains, entries, endpoints};
     if (size == 0 || size > sizeof again)
         return 0;
     arena_over(&memory, space, sizeof space);
