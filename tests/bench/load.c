@@ -85,21 +85,26 @@ static void send_rest(connection *c) {
         watch(c, EPOLLIN, EPOLL_CTL_MOD);
 }
 
+static void open_socket(connection *c) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(c->port)};
+    int one = 1;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0)
+        die("can't connect to port %u: %s", c->port, strerror(errno));
+    (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+        die("fcntl: %s", strerror(errno));
+    watch(c, EPOLLIN, EPOLL_CTL_ADD);
+}
+
 void load_connect(load *l, const protocol *p, const uint16_t *ports, size_t ports_count, size_t first, size_t count) {
     if (l->epoll == 0)
         l->epoll = epoll_create1(0);
     for (size_t i = first; i < first + count; i++) {
         connection *c = &l->connections[i];
-        struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(ports[(i - first) % ports_count])};
-        int one = 1;
-        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        *c = (connection){.fd = socket(AF_INET, SOCK_STREAM, 0), .load = l, .protocol = p, .number = i, .next = i};
-        if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0)
-            die("can't connect to port %u: %s", ntohs(to.sin_port), strerror(errno));
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
-            die("fcntl: %s", strerror(errno));
-        watch(c, EPOLLIN, EPOLL_CTL_ADD);
+        *c = (connection){.port = ports[(i - first) % ports_count], .load = l, .protocol = p, .number = i, .next = i};
+        open_socket(c);
         l->connected = i + 1 > l->connected ? i + 1 : l->connected;
         c->ready = p->greet == NULL;
         if (!c->ready) {
@@ -138,9 +143,15 @@ static void take_answers(connection *c) {
 
 static void receive(connection *c) {
     static uint8_t buffer[READ_SIZE];
+    load *l = c->load;
     ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
     if (n < 0 && errno == EAGAIN)
         return;
+    if (n <= 0 && l->running && l->phases[0].rate > 0 && c->number < l->senders && !c->busy) {
+        close(c->fd); /* one that rested for so long that the server ended it */
+        open_socket(c);
+        return;
+    }
     if (n <= 0)
         die("connection %zu was closed: %s", c->number, n < 0 ? strerror(errno) : "by the server");
     keep_bytes(&c->in, &c->in_size, &c->in_room, buffer, (size_t)n);
@@ -235,7 +246,7 @@ static void answered(connection *c, int status) {
     }
     count_answer(c, status);
     if (l->phases[0].rate > 0)
-        l->free[l->free_count++] = c;
+        l->free[(l->free_first + l->free_count++) % l->senders] = c;
     else
         begin_next(c);
 }
@@ -261,7 +272,7 @@ static double servers_cpu(const load *l) {
     return sum;
 }
 
-static double own_cpu(void) {
+double own_cpu_s(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
@@ -286,7 +297,10 @@ static void run_open(load *l) {
     while (due != INT64_MAX && l->begun < l->requests_count) {
         int64_t now = now_ns();
         while (due <= now && l->free_count > 0 && l->begun < l->requests_count) {
-            begin(l->free[--l->free_count], l->begun, due);
+            connection *c = l->free[l->free_first];
+            l->free_first = (l->free_first + 1) % l->senders;
+            l->free_count--;
+            begin(c, l->begun, due);
             in_phase++;
             due = next_due(l, &in_phase);
         }
@@ -311,7 +325,7 @@ void sort_ns(int64_t *p, size_t n) {
 }
 
 void load_run(load *l) {
-    double cpu = servers_cpu(l), own = own_cpu();
+    double cpu = servers_cpu(l), own = own_cpu_s();
     int64_t from = now_ns(), at = from;
     for (size_t i = 0; i < l->phases_count; i++) {
         l->phases[i].began_ns = at;
@@ -332,7 +346,7 @@ void load_run(load *l) {
     l->running = false;
     l->wall_s = (double)(now_ns() - from) / 1e9;
     l->servers_cpu_s = servers_cpu(l) - cpu;
-    l->own_cpu_s = own_cpu() - own;
+    l->own_cpu_s = own_cpu_s() - own;
     for (size_t i = 0; i < l->phases_count; i++)
         sort_ns(l->phases[i].latency_ns, l->phases[i].accepted);
 }

@@ -30,6 +30,7 @@ struct connection {
     const protocol *protocol;
     void *more; /* the protocol's */
     int fd;
+    uint16_t port;
     size_t number;
     bool ready, busy;
     uint8_t *in, *out; /* what has arrived and was not used; what the socket did not take */
@@ -65,12 +66,14 @@ struct load {
     size_t backlog_max;                      /* requests that were due and found no free connection */
 
     int epoll; /* its own from here */
-    size_t under_way, begun, phase_of_next, free_count, unready, connected;
-    connection **free;
+    size_t under_way, begun, phase_of_next, free_first, free_count, unready, connected;
+    connection **free; /* a ring: each has its turn, for those that rest are closed by the server */
     bool running;
 };
 
 int64_t now_ns(void);
+/* Processor time of this process. */
+double own_cpu_s(void);
 _Noreturn void die(const char *format, ...);
 /* Zeroed; never NULL. */
 void *take_memory(size_t n);

@@ -63,11 +63,11 @@ extern const protocol NATS_SENDER, NATS_READER, MQTT_SENDER, MQTT_READER; /* `mo
 struct load_bytes nats_message(size_t sender, size_t size);
 struct load_bytes mqtt_message(size_t sender, size_t number, size_t size);
 
-/* ---- limits (load_limits.c): so many rows of so many bytes, so many in a transaction; messages a second, and processor seconds */
+/* ---- limits (load_limits.c): so many rows of so many bytes, so many in a transaction; rows a second */
 
 double limit_sqlite(const char *file, size_t count, size_t batch, size_t size);
 double limit_postgres(const char *database, size_t count, size_t batch, size_t size);
-/* Ed25519 verifications a second of one core. */
+/* Ed25519 verifications in a second of processor time. */
 double limit_verify(void);
 
 #endif

@@ -21,8 +21,14 @@ const SECONDS = 1.5; // of one measurement
 const SIZE = 1024;
 const SENDERS = [1, 32, 256];
 const MOST = 40_000; // messages signed ahead: 70 MB
+const LIMITS = ['prlimit', '--nofile=20000:20000']; // a relay with so many connections is started under
 const WAITERS = 10_000;
-const OPEN = 6000; // connections of an open loop: enough that a request that is due finds a free one
+const OPEN = 3000; // connections of an open loop: enough that a request that is due finds a free one
+const PHASES = [
+  { what: 'half of that', part: 0.5, seconds: 3 },
+  { what: 'twice that', part: 2, seconds: 6 },
+  { what: 'then half again', part: 0.5, seconds: 4 },
+];
 const LONG = process.env.LONG === '1';
 const ONLY = process.env.ONLY?.split(',');
 const FOLDER = mkdtempSync(join(tmpdir(), 'sotto-bench-relay-'));
@@ -46,6 +52,11 @@ async function metrics(port) {
   return Object.fromEntries([...text.matchAll(/^(\w+) ([\d.]+)$/gm)].map(([, name, value]) => [name, Number(value)]));
 }
 
+/** Seconds of processor time (fields 14 and 15, in hundredths everywhere on Linux). @param {number} pid */
+function processor(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
 /** @param {number} pid */
 const memory = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 
@@ -58,7 +69,7 @@ async function relay(database) {
   process.folder = mkdtempSync(join(FOLDER, 'relay-'));
   process.database = database.length > 0 ? database : ['--data', process.folder];
   process.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'connections-address': 0, metrics: port };
-  await process.launch(0, ['prlimit', '--nofile=20000:20000']);
+  await process.launch(0, LIMITS);
   ends.push(() => process.child.kill('SIGKILL'));
   return process;
 }
@@ -189,7 +200,7 @@ async function sending() {
     [OURS, `sqlite:${join(FOLDER, 'limit.db')}`],
     [OURS_PG, postgres === undefined ? '' : postgres.database()],
   ]);
-  /** @type {Map<string, { measured: Measured, ratio: number, limit: number }>[]} */
+  /** @type {Map<string, { measured: Measured, rounds: Measured[], ratio: number, limit: number }>[]} */
   const columns = [];
   for (const senders of SENDERS) {
     /** @type {Map<string, number[]>} */
@@ -206,7 +217,7 @@ async function sending() {
       new Map(
         [...rounds].map(([name, list]) => {
           const limit = bare.get(name) ?? [];
-          return [name, { measured: medians(list), limit: limit.length > 0 ? median(limit) : 0, ratio: limit.length > 0 ? median(list.map((m, i) => m.rate / (limit[i] ?? NaN))) : 0 }];
+          return [name, { measured: medians(list), rounds: list, limit: limit.length > 0 ? median(limit) : 0, ratio: limit.length > 0 ? median(list.map((m, i) => m.rate / (limit[i] ?? NaN))) : 0 }];
         }),
       ),
     );
@@ -228,7 +239,8 @@ async function sending() {
   const ours = servers.filter((s) => s.protocol === 'relay').map((s) => s.name);
   table([head, ...servers.map((s) => row(s.name)), ...ours.map((name) => limitRow(name, name === OURS ? 'limit: bare SQLite inserts' : 'limit: bare PostgreSQL inserts'))]);
   heading('Ratios');
-  const ratio = (/** @type {string} */ of, /** @type {string} */ to) => columns.map((c) => figure((c.get(of)?.measured.rate ?? NaN) / (c.get(to)?.measured.rate ?? NaN)));
+  /** Of each round, since both had the same machine in it. @param {string} of @param {string} to */
+  const ratio = (of, to) => columns.map((c) => figure(median((c.get(of)?.rounds ?? []).map((m, i) => m.rate / (c.get(to)?.rounds[i]?.rate ?? NaN)))));
   const names = (/** @type {string} */ of) => servers.filter((s) => s.protocol !== 'relay' && s.name !== of).map((s) => s.name);
   table([
     ['ours / theirs', ...SENDERS.map((n) => `${n} sender${n > 1 ? 's' : ''}`), 'aim'],
@@ -248,7 +260,7 @@ async function growth() {
     const from = performance.now();
     seed(join(r.folder, 'relay.db'), size);
     raw[`seconds to seed ${size}`] = (performance.now() - from) / 1000;
-    await r.launch(r.port, ['prlimit', '--nofile=20000:20000']);
+    await r.launch(r.port, LIMITS);
     servers.push({ server, bytes: statSync(join(r.folder, 'relay.db')).size });
   }
   const rounds = await takeTurns(servers.map((s) => s.server), 32);
@@ -300,11 +312,19 @@ async function waitOnce(r, server, stream) {
   const during = memory(pid);
   // The relay's work while so many wait, for others.
   const busy = await send(server, 32, MOST / 8, 1);
+  const spent = processor(pid);
   child.stdin.write('go\n');
   const { value } = await lines.next();
+  const cpu_us = ((processor(pid) - spent) * 1e6) / WAITERS;
   await ended;
   if (value === undefined) throw new Error('the waiting devices did not all hear of their message');
-  return { ...JSON.parse(value), waiting, before, during, busy };
+  return { ...JSON.parse(value), waiting, before, during, busy, cpu_us };
+}
+
+/** @param {any} r */
+async function again(r) {
+  await r.kill('SIGTERM');
+  await r.launch(r.port, LIMITS);
 }
 
 async function waiting() {
@@ -314,18 +334,19 @@ async function waiting() {
   for (let i = 0; i < ROUNDS; i++) {
     alone.push(await send(server, 32, MOST / 8, 1));
     waits.push(await waitOnce(r, server, false));
-    await r.restart('SIGTERM'); // so that memory of the round before is not taken for this one's
+    await again(r); // so that memory of the round before is not taken for this one's
     streams.push(await waitOnce(r, server, true));
-    await r.restart('SIGTERM');
+    await again(r);
   }
   raw.waiting = { alone, waits, streams };
   heading(`${WAITERS.toLocaleString('en-US')} devices wait; each gets one message, of ${WAITERS / 1000} groups of 1,000 written to at once (SQLite)`);
   const of = (/** @type {any[]} */ rounds, /** @type {(r: any) => number} */ pick) => median(rounds.map(pick));
   table([
-    ['', 'arrives p50 / p99 / max ms', 'relay, MB', 'each, kB', 'aim', 'messages/s of 32 senders meanwhile', 'when nobody waits'],
+    ['', 'arrives p50 / p99 / max ms', 'µs of processor each', 'relay, MB', 'each, kB', 'aim', 'messages/s of 32 senders meanwhile', 'when nobody waits'],
     ...[waits, streams].map((rounds, i) => [
       ['waits', 'event streams'][i] ?? '',
       [of(rounds, (x) => x.p50_ms), of(rounds, (x) => x.p99_ms), of(rounds, (x) => x.max_ms)].map(figure).join(' / '),
+      figure(of(rounds, (x) => x.cpu_us)),
       `${figure(of(rounds, (x) => x.during))} (before ${figure(of(rounds, (x) => x.before))})`,
       figure(of(rounds, (x) => ((x.during - x.before) * 1024) / x.waiting)),
       '< 250 MB',
@@ -339,20 +360,32 @@ async function overload() {
   const r = await relay([]);
   const server = await setUp('overload', [r], () => [], { senders: 256 });
   const pids = String(r.child.pid);
-  const most = median([await send(server, 256, MOST, 1), await send(server, 256, MOST, 2), await send(server, 256, MOST, 2)].map((m) => m.rate));
-  const phases = [0.5, 2, 0.5].map((part, i) => `${Math.round(most * part)}:${[3, 6, 4][i]}`).join(',');
-  const before = await metrics(r.metrics);
-  const run = await load('send', { protocol: 'relay', port: r.port, senders: OPEN, count: Math.ceil(most * 15.6), phases, pids, devices: String(server.devices), readers: 1 });
-  const after = await metrics(r.metrics);
-  raw.overload = { most, run, refused: (after.sotto_overload_refused_total ?? 0) - (before.sotto_overload_refused_total ?? 0) };
-  heading(`Overload (SQLite, ${figure(OPEN)} connections, open loop; it can take ${figure(most)} a second)`);
+  const served = [], saturated = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    served.push(await send(server, 256, MOST / 2, SECONDS));
+    saturated.push(await send(server, OPEN, MOST, 2 * SECONDS));
+  }
+  // What it can take with so many connections: what it accepts of them when each asks again as soon as it was answered.
+  const most = median(saturated.map((m) => m.rate));
+  const phases = PHASES.map(({ part, seconds }) => `${Math.round(most * part)}:${seconds}`).join(',');
+  const count = Math.ceil(most * PHASES.reduce((sum, { part, seconds }) => sum + part * seconds, 0.1));
+  const run = await load('send', { protocol: 'relay', port: r.port, senders: OPEN, count, phases, pids, devices: String(server.devices), readers: 1 });
+  const accepted = run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p.accepted, 0);
+  const refused = run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p.refused, 0);
+  const each = median(served.map((m) => m.cpu_us)), refusal = (run.servers_cpu_s * 1e6 - accepted * each) / refused;
+  raw.overload = { served, saturated, most, run, each, refusal };
+  heading(`Overload (SQLite, ${OPEN.toLocaleString('en-US')} connections, open loop; it takes ${figure(most)} a second from so many, ${figure(median(served.map((m) => m.rate)))} from 256)`);
   table([
-    ['', 'asked/s', 'accepted/s', 'refused', 'p50 ms', 'p99 ms', 'max ms', 'last refusal'],
-    ...['half of that', 'twice that', 'then half again'].map((what, i) => {
-      const p = run.phases[i], seconds = [3, 6, 4][i] ?? 1;
-      return [what, figure(p.asked_rate), figure(p.accepted / seconds), `${figure((100 * p.refused) / (p.accepted + p.refused))} %`, figure(p.p50_ms), figure(p.p99_ms), figure(p.max_ms), p.refused > 0 ? `${figure(p.last_refused_ms / 1000)} s after its begin` : 'none'];
+    ['', 'asked/s', 'accepted/s', 'refused', 'p50 ms', 'p99 ms', 'max ms', 'last refusal', 'aim'],
+    ...PHASES.map(({ what, seconds }, i) => {
+      const p = run.phases[i];
+      const last = p.refused === 0 ? 'none' : `${figure(p.last_refused_ms / 1000)} s after its begin`;
+      return [what, figure(p.asked_rate), figure(p.accepted / seconds), `${figure((100 * p.refused) / (p.accepted + p.refused))} %`, figure(p.p50_ms), figure(p.p99_ms), figure(p.max_ms), last, ['', 'bounded', 'at once as before'][i] ?? ''];
     }),
   ]);
+  console.log(`A served message takes ${figure(each)} µs of the relay's processor${refused > 0 ? `, a refused one ${figure(refusal)} (with all that so many connections cost)` : ''}.`);
+  if (run.backlog > 0) console.log(`Up to ${figure(run.backlog)} requests that were due found no free connection; their time counts from when they were due.`);
+  console.log('');
 }
 
 const PARTS = { send: sending, growth, relays: several, waiting, overload };

@@ -160,12 +160,18 @@ static void waiter_ask(connection *c) {
 /* What arrives at a waiter after the message was sent is that message: nothing else is written to its group. */
 static size_t waiter_take(connection *c, span in, int *status) {
     span body;
-    size_t n = waiting.stream ? in.n : relay_answer(in, status, &body);
+    bool whole = !waiting.stream || (in.n > 12 && memcmp(in.p, "HTTP/1.1 503", 12) == 0);
+    size_t n = whole ? relay_answer(in, status, &body) : in.n;
+    bool refused = *status == 503;
     if (n == 0)
         return 0;
-    if (!waiting.stream && *status != 200)
+    if (whole && *status != 200 && !refused)
         die("a wait was answered %d", *status);
     *status = STATUS_NONE;
+    if (refused) { /* too many came at once */
+        waiter_ask(c);
+        return n;
+    }
     const char *word = waiting.stream ? "data:" : "\"kind\":\"message\"";
     bool hears = waiting.sent_ns != 0 && !c->busy && memmem(in.p, n, word, strlen(word)) != NULL;
     if (hears) {
