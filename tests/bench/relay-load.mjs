@@ -365,8 +365,7 @@ async function overload() {
     served.push(await send(server, 256, MOST / 2, SECONDS));
     saturated.push(await send(server, OPEN, MOST, 2 * SECONDS));
   }
-  // What it can take with so many connections: what it accepts of them when each asks again as soon as it was answered.
-  const most = median(saturated.map((m) => m.rate));
+  const most = median(served.map((m) => m.rate));
   const phases = PHASES.map(({ part, seconds }) => `${Math.round(most * part)}:${seconds}`).join(',');
   const count = Math.ceil(most * PHASES.reduce((sum, { part, seconds }) => sum + part * seconds, 0.1));
   const run = await load('send', { protocol: 'relay', port: r.port, senders: OPEN, count, phases, pids, devices: String(server.devices), readers: 1 });
@@ -374,7 +373,7 @@ async function overload() {
   const refused = run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p.refused, 0);
   const each = median(served.map((m) => m.cpu_us)), refusal = (run.servers_cpu_s * 1e6 - accepted * each) / refused;
   raw.overload = { served, saturated, most, run, each, refusal };
-  heading(`Overload (SQLite, ${OPEN.toLocaleString('en-US')} connections, open loop; it takes ${figure(most)} a second from so many, ${figure(median(served.map((m) => m.rate)))} from 256)`);
+  heading(`Overload (SQLite, ${OPEN.toLocaleString('en-US')} connections, open loop; it takes ${figure(most)} a second from 256 that wait for their answers)`);
   table([
     ['', 'asked/s', 'accepted/s', 'refused', 'p50 ms', 'p99 ms', 'max ms', 'last refusal', 'aim'],
     ...PHASES.map(({ what, seconds }, i) => {
@@ -384,6 +383,7 @@ async function overload() {
     }),
   ]);
   console.log(`A served message takes ${figure(each)} µs of the relay's processor${refused > 0 ? `, a refused one ${figure(refusal)} (with all that so many connections cost)` : ''}.`);
+  console.log(`Of ${OPEN.toLocaleString('en-US')} who ask again at once, whatever Retry-After says, it takes ${figure(median(saturated.map((m) => m.rate)))} a second and refuses ${figure(median(saturated.map((m) => m.refused / (2 * SECONDS))))}.`);
   if (run.backlog > 0) console.log(`Up to ${figure(run.backlog)} requests that were due found no free connection; their time counts from when they were due.`);
   console.log('');
 }

@@ -50,7 +50,9 @@ async function start(protocol, program, configuration, args) {
   const port = await freePort(), file = join(folder, 'conf');
   writeFileSync(file, configuration(port, folder));
   let log = '';
-  const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'] });
+  // Debian puts servers where not every user looks.
+  const child = spawn(program, args(file), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
+  child.once('error', (error) => (log = error.message));
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (log = (log + part).slice(-4000)));
   process.once('exit', () => child.kill('SIGKILL'));
   try {
