@@ -306,7 +306,8 @@ static err ask(client *c) {
 err audit_pump(client *c) {
     audit_state *s = &c->audit;
     int64_t now = client_now(c);
-    if (s->step == AUDIT_STEP_REST && (s->check_ms <= now || s->check_ms > now + CHECK_MS)) /* the clock was set back */
+    /* Also when what was heard is not answered; or the clock was set back. */
+    if (s->check_ms <= now || s->check_ms > now + CHECK_MS)
         s->step = AUDIT_STEP_DESCRIPTION;
     if (s->step != AUDIT_STEP_REST && s->retry_ms > now && s->retry_ms <= now + AGAIN_MS)
         sync_timer_at(c, s->retry_ms);

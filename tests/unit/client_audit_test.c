@@ -393,6 +393,30 @@ static void others_were_shown_another_history(void **state) {
     }
 }
 
+/* A relay that gives no answer about it does not get round the checks by that; and it is asked again. */
+static void what_was_heard_waits_for_its_answer(void **state) {
+    world w;
+    const chain *c;
+    start_seen(&w, &c);
+    const chain *fork = make_chain(20, 3);
+    audit_checkpoint p = checkpoint_of(&w, fork, 8, &relay_key);
+    hear(&w, &p, &relay_key);
+    for (int i = 0; i < 3; i++) {
+        assert_true(asked_for(&w, 8));
+        answer(&w, find(&w, "GET", "/v1/audit/checkpoint"), i ? 503 : 400, "");
+        quiet(&w);
+        tick(&w, 5 * 60000);
+    }
+    answer(&w, find(&w, "GET", "/v1/audit/checkpoint"), 503, "");
+    tick(&w, 12 * HOUR);
+    describe(&w, &relay_key);
+    give(&w, c, 5);
+    assert_true(asked_for(&w, 8));
+    give(&w, c, 8);
+    (void)alarm_stands(&w, "fork", 8, 1);
+    goes_on(&w);
+}
+
 static void a_member_that_lies_proves_nothing(void **state) {
     world w;
     const chain *c;
@@ -656,6 +680,7 @@ int main(void) {
         cmocka_unit_test(a_log_that_is_no_longer_shown),
         cmocka_unit_test(what_others_tell_is_compared),
         cmocka_unit_test(others_were_shown_another_history),
+        cmocka_unit_test(what_was_heard_waits_for_its_answer),
         cmocka_unit_test(a_member_that_lies_proves_nothing),
         cmocka_unit_test(a_log_that_is_shown_to_others_only),
         cmocka_unit_test(others_are_told_now_and_then),
