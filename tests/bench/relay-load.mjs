@@ -68,7 +68,7 @@ async function relay(database) {
   const process = Object.assign(new RelayProcess(), { metrics: port });
   process.folder = mkdtempSync(join(FOLDER, 'relay-'));
   process.database = database.length > 0 ? database : ['--data', process.folder];
-  process.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'connections-address': 0, metrics: port };
+  process.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'rate-invite': 0, 'rate-clinic': 0, 'quota-stored': 0, 'connections-address': 0, metrics: port };
   await process.launch(0, LIMITS);
   ends.push(() => process.child.kill('SIGKILL'));
   return process;

@@ -253,7 +253,7 @@ static void make_group(void) {
 /* Signed requests whose strings stay. */
 typedef struct kept_request {
     request rq;
-    char request_texts[3][600], path[80], query[40];
+    char texts[3][600], path[80], query[40];
     uint8_t body[64];
 } kept_request;
 
