@@ -92,9 +92,9 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
                  "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
                  clinic, id, last);
     DB_RUN_LATER(c->db,
-                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events "
+                 "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM events "
                  "WHERE clinic = $1 AND waiting <= 0 AND seq IN "
-                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)) WHERE clinic = $1",
+                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)), 0) WHERE clinic = $1",
                  clinic, id, last);
     DB_RUN_LATER(c->db,
                  "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "

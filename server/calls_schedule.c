@@ -8,8 +8,8 @@
 
 static void schedule_forget(call *c, const uint8_t device[ID_SIZE], const uint8_t id[MESSAGE_ID_BYTES], int64_t seq) {
     DB_RUN_LATER(c->db,
-                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled "
-                 "WHERE clinic = $1 AND device = $2 AND message_id = $3) WHERE clinic = $1",
+                 "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM scheduled "
+                 "WHERE clinic = $1 AND device = $2 AND message_id = $3), 0) WHERE clinic = $1",
                  db_id(c->clinic), db_id(device), db_id(id));
     DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2 AND message_id = $3", db_id(c->clinic),
                  db_id(device), db_id(id));
@@ -23,8 +23,8 @@ void schedule_forget_all(call *c, const uint8_t device[ID_SIZE]) {
                  "(SELECT message_id FROM scheduled WHERE clinic = $1 AND device = $2)",
                  db_id(c->clinic), db_id(device), db_i(SENT_NEVER));
     DB_RUN_LATER(c->db,
-                 "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled "
-                 "WHERE clinic = $1 AND device = $2) WHERE clinic = $1",
+                 "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM scheduled "
+                 "WHERE clinic = $1 AND device = $2), 0) WHERE clinic = $1",
                  db_id(c->clinic), db_id(device));
     DB_RUN_LATER(c->db, "DELETE FROM scheduled WHERE clinic = $1 AND device = $2", db_id(c->clinic), db_id(device));
 }

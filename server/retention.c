@@ -47,8 +47,8 @@ static err expire(call *c, int64_t before, bool *more) {
     if (newest != 0) {
         (void)inbox_acknowledge(c, c->device, newest - 1);
         DB_RUN_LATER(c->db,
-                     "UPDATE clinic_use SET stored = stored - (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events "
-                     "WHERE clinic = $1 AND seq = $2) WHERE clinic = $1",
+                     "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM events "
+                     "WHERE clinic = $1 AND seq = $2), 0) WHERE clinic = $1",
                      db_id(c->clinic), db_i(newest));
         DB_RUN(c->db,
                "UPDATE events SET kind = $3, group_id = NULL, sender = NULL, ref = NULL, number = 0, data = NULL "

@@ -81,12 +81,21 @@ static bool comes_later(const audit_walk *w, size_t index) {
     return false;
 }
 
+/* After the relay was put back from an older copy, numbers go on above all that may have been given. */
+static bool is_restored(const audit_walk *w, const audit_entry *entry) {
+    uint64_t kept = 0;
+    for (size_t i = 0; i < 8; i++)
+        kept = kept << 8 | entry->object[i];
+    return entry->call == AUDIT_RESTORED && entry->who == AUDIT_BY_OPERATOR && entry->object_size == 8 &&
+           kept == w->at && entry->number > kept;
+}
+
 /* 0: it is what has to come next; the walk has passed it. *number: what a fault is about. */
 static err judge(client *c, const raw_entry *raw, size_t index, audit_fault *fault, uint64_t *number) {
     audit_walk *w = &c->audit.walk;
     const audit_entry *entry = &w->page[index];
     uint8_t p[AUDIT_CHECKPOINT_SIZE], hash[AUDIT_HASH_SIZE];
-    *number = w->at + 1;
+    *number = raw->readable && is_restored(w, entry) ? entry->number : w->at + 1;
     *fault = 0;
     if (!raw->readable) {
         *fault = AUDIT_FAULT_EDIT;
@@ -105,7 +114,7 @@ static err judge(client *c, const raw_entry *raw, size_t index, audit_fault *fau
     if (!*fault) {
         memcpy(w->hash, hash, sizeof hash);
         w->linked = true;
-        w->at++;
+        w->at = *number;
     }
     return OK;
 }

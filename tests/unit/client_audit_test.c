@@ -606,6 +606,54 @@ static void entries_are_walked_page_by_page(void **state) {
     goes_on(&w);
 }
 
+/* The relay was put back from a copy that ended with `kept`: numbers go on from 40. */
+static void add_restored(chain *c, uint8_t kept) {
+    audit_entry e = {.number = 40,
+                     .at = NOW * 1000,
+                     .who = AUDIT_BY_OPERATOR,
+                     .call = AUDIT_RESTORED,
+                     .object = {[7] = kept},
+                     .object_size = 8,
+                     .status = 200};
+    memcpy(e.previous, c->hashes[c->n], AUDIT_HASH_SIZE);
+    c->n = 40;
+    assert_ok(WIRE_ENCODE(&heap, wire_audit_entry, &e, &c->entries[c->n]));
+    audit_hash(c->entries[c->n], c->hashes[c->n]);
+    add_entry(c, 200);
+}
+
+static void walk_over_restored(uint8_t kept, audit_page_view *v) {
+    world w;
+    const chain *seen;
+    span list[17];
+    start_seen(&w, &seen);
+    chain *c = make_chain(15, 99);
+    add_restored(c, kept);
+    check_again(&w);
+    describe(&w, &relay_key);
+    give(&w, c, 41);
+    give(&w, c, 5);
+    set_out(&w, c, 0);
+    memcpy(list, c->entries + 1, 15 * sizeof *list);
+    memcpy(list + 15, c->entries + 40, 2 * sizeof *list);
+    give_entries(&w, list, 17);
+    page(&w, v);
+    goes_on(&w);
+}
+
+/* Numbers may jump where the operator says that he restored a copy, and says what it ended with; nowhere else. */
+static void a_walk_passes_what_was_restored(void **state) {
+    audit_page_view v;
+    walk_over_restored(15, &v);
+    assert_string_equal(v.state, "done");
+    assert_int_equal(v.number, 41);
+    assert_int_equal(v.count, 17);
+    walk_over_restored(14, &v);
+    assert_string_equal(v.state, "failed");
+    assert_string_equal(v.reason, "deletion");
+    assert_int_equal(v.count, 15);
+}
+
 /* What was done to the entries is found by its name; what stood before it is given. */
 static void a_walk_finds(const char *fault, int64_t number, size_t good, void (*change)(span *list, size_t *n)) {
     world w;
@@ -687,6 +735,7 @@ int main(void) {
         cmocka_unit_test(a_silent_kind_that_is_not_known_is_passed_over),
         cmocka_unit_test(entries_are_walked_page_by_page),
         cmocka_unit_test(a_walk_finds_what_was_done),
+        cmocka_unit_test(a_walk_passes_what_was_restored),
     };
     return cmocka_run_group_tests_name("client and the audit log", tests, NULL, NULL);
 }
