@@ -60,7 +60,7 @@ typedef struct conn {
     request request;
     uint8_t *body;
     size_t body_size, body_expected;
-    bool body_too_large;
+    bool body_too_large, body_complete;
 
     response response;
     size_t sent;
@@ -168,7 +168,8 @@ static void conn_reset(front *f, conn *c) {
     c->texts = NULL;
     c->body = NULL;
     c->body_size = c->body_expected = c->sent = 0;
-    c->body_too_large = c->close_after = c->head_only = c->head_sent = c->not_modified = c->stream_woken = false;
+    c->body_complete = c->body_too_large = c->close_after = c->head_only = c->head_sent = c->not_modified =
+        c->stream_woken = false;
     c->content = NULL;
     c->file = NULL;
     c->encoding = ENCODING_NONE;
@@ -679,6 +680,11 @@ static int on_body(conn *c, const void *in, size_t n) {
 }
 
 static int on_body_complete(front *f, conn *c) {
+    /* Something came behind the content before it was answered. The library would call again and again, and serve nobody else; and it
+     * may have taken a head for content. */
+    if (c->body_complete)
+        return -1;
+    c->body_complete = true;
     if (c->state != CONN_BODY) /* of a Content-Length of 0, or of a request that was refused before its end */
         return 0;
     if (c->body_size != c->body_expected)

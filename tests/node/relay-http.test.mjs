@@ -477,3 +477,13 @@ test('the log names no device, address, path or content', async () => {
     for (const canary of [staff.keyid, clinic.name, 'canary', '127.0.0.1', '/v1/']) assert.ok(!relay.log.includes(canary), canary);
     assert.match(relay.log, /^time=\S+ level=info event=listening port=\d+$/m);
 });
+
+test('who sends one request behind another keeps nobody else waiting', { timeout: 20_000 }, async () => {
+    const get = 'GET /no-such-page HTTP/1.1\r\nHost: x\r\n\r\n', post = 'POST /v1/clinics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n';
+    for (const text of [get + post, get + post + '{"root_key":"a"}', post + '{"root_key":1}\n' + get, post + '{"root_key":1}\n' + post, get.repeat(20)]) {
+        const asked = raw(text);
+        for (let i = 0; i < 3; i++) assert.equal((await fetch(`${relay.origin}/healthz`)).status, 200);
+        await asked;
+    }
+    assert.equal((await fetch(`${relay.origin}/healthz`)).status, 200);
+});
