@@ -538,7 +538,7 @@ static void ask(reply *out) {
     } else if (rs.then == THEN_STREAM) {
         text events = {0};
         inbox_wait wait = rs.wait;
-        REQUIRE(relay_inbox_stream(r, &wait, &events));
+        REQUIRE(relay_inbox_stream(r, &wait, now_ms, &events));
         text_free(&events);
     }
     for (part w = 0; w < PARTS; w++)

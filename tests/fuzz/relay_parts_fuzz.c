@@ -62,7 +62,7 @@ static void signatures(span in) {
     n = snprintf(text, sizeof text, "sotto=:%s:", bytes);
     REQUIRE(span_equal(rq.signature, span_of(text, (size_t)n)));
     REQUIRE(head.covers_digest == (in.n > 0));
-    REQUIRE(signature_head_verify(&rq, &head, key, &memory, &fault) != OK);
+    REQUIRE(signature_head_verify(&rq, &head, key, &fault) != OK);
 }
 
 /* ---- JSON: what calls ask of it, then what was understood written and read once more */
