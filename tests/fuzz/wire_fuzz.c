@@ -198,6 +198,14 @@ static err decode(const format *f, span in, void **object) {
     return wire_end(&w);
 }
 
+/* All that follows a kind of content of newer clients' belongs to it: it has no end of its own. */
+static bool has_no_end(const format *f, const void *object) {
+    if (f->visit != (wire_visitor *)wire_content)
+        return false;
+    const content *c = object;
+    return c->kind >= CONTENT_SILENT && c->kind != CONTENT_CHECKPOINT;
+}
+
 static void try_format(const format *f, span in) {
     void *object;
     span again;
@@ -212,14 +220,16 @@ static void try_format(const format *f, span in) {
     f->visit(&measure, object);
     REQUIRE(wire_end(&measure) == OK && measure.at == in.n);
 
-    uint8_t *other = malloc(in.n + 1);
-    REQUIRE(other != NULL);
-    memcpy(other, in.p, in.n);
-    other[in.n] = 0;
-    REQUIRE(decode(f, span_of(other, in.n + 1), &object) != OK);
-    if (in.n > 0)
-        REQUIRE(decode(f, span_of(other, in.n - 1), &object) != OK);
-    free(other);
+    if (!has_no_end(f, object)) {
+        uint8_t *other = malloc(in.n + 1);
+        REQUIRE(other != NULL);
+        memcpy(other, in.p, in.n);
+        other[in.n] = 0;
+        REQUIRE(decode(f, span_of(other, in.n + 1), &object) != OK);
+        if (in.n > 0)
+            REQUIRE(decode(f, span_of(other, in.n - 1), &object) != OK);
+        free(other);
+    }
 
     size_t size = memory.size;
     memory.size = taken - 1;
