@@ -41,6 +41,16 @@ typedef struct batch_clinic {
 /* A call opens one; or two, if what was remembered of its device was wrong. */
 #define CLINICS_A_BATCH_MAX (2 * BATCH_MAX)
 
+typedef enum who_asks {
+    WHO_ANYBODY, /* unsigned */
+    WHO_CLINIC,  /* the root key in the body */
+    WHO_ENROLS,  /* the last key of the chain in the body */
+    WHO_DEVICE,
+    WHO_DEVICE_LOCKED, /* also one that needs a session and has none */
+    WHO_INVITE,        /* the invite whose id is in the path */
+    WHO_DEVICE_OR_INVITE
+} who_asks;
+
 struct call;
 
 struct relay {
@@ -69,6 +79,7 @@ typedef struct call {
     db *db;
     arena *arena;
     const struct route *way; /* NULL: there is no such call */
+    who_asks who;            /* is to ask */
     bool done;               /* the answer is there */
     const request *rq;
     response *rs;
