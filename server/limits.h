@@ -47,11 +47,12 @@
 /* Undelivered events are kept this long, where neither operator nor clinic says otherwise: a device's certificate lasts a year, so
  * one that was away longer can't ask for them any more. */
 #define RETENTION_DAYS 366
-#define RETENTION_DAYS_MIN 30 /* PROTOCOL: a month's holiday loses nothing, and message ids are remembered as long */
-#define COMMITS_REMEMBERED 64 /* of a group: how far back a repeated commit gets its old answer */
-#define HEADERS_TIME_S 10     /* slow-loris: all headers must be there by then */
-#define BODY_TIME_S 20        /* and the whole body by then */
-#define ANSWER_TIME_S 30      /* and the answer must be taken by then, or make progress */
+#define RETENTION_DAYS_MAX 36600 /* a hundred years: no period at all */
+#define RETENTION_DAYS_MIN 30    /* PROTOCOL: a month's holiday loses nothing, and message ids are remembered as long */
+#define COMMITS_REMEMBERED 64    /* of a group: how far back a repeated commit gets its old answer */
+#define HEADERS_TIME_S 10        /* slow-loris: all headers must be there by then */
+#define BODY_TIME_S 20           /* and the whole body by then */
+#define ANSWER_TIME_S 30         /* and the answer must be taken by then, or make progress */
 #define KEEP_ALIVE_S 60
 #define DRAIN_S 5 /* SIGTERM: answers under way are finished until then */
 

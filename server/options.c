@@ -170,7 +170,7 @@ static bool option(options *o, const char *name, const char *value) {
         o->blob_share_percent = v;
     else if (strcmp(name, "--blob-quota") == 0 && (good = number(value, 1 << 30, &v)))
         o->relay.blob_quota = (int64_t)v * 1024 * 1024;
-    else if (strcmp(name, "--blob-days") == 0 && (good = number(value, 36600, &v) && v > 0))
+    else if (strcmp(name, "--blob-days") == 0 && (good = number(value, RETENTION_DAYS_MAX, &v) && v > 0))
         o->relay.blob_days = v;
     else if (strcmp(name, "--retention-days") == 0 && (good = number(value, 36600, &v) && v >= RETENTION_DAYS_MIN))
         o->relay.retention_days = v;

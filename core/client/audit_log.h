@@ -44,6 +44,7 @@ typedef enum audit_call {
     AUDIT_RESET_VERIFIERS = 35,
     AUDIT_BEGIN_SESSION = 36,
     AUDIT_END_SESSION = 37,
+    AUDIT_SET_RETENTION = 38,
     AUDIT_RESTORED = 128 /* by the operator: the database was put back from a copy */
 } audit_call;
 

@@ -62,7 +62,7 @@ const ROWS = () => [
     ['DELETE', `/v1/blobs/${b64u(group)}`, undefined, 404, 'not-found', 'blob'],
     // JSON as such, on each call that has some
     ...[['PUT', '/v1/key-packages'], ['POST', '/v1/key-packages/claim'], ['POST', `/v1/groups/${b64u(group)}/commits`], ['POST', '/v1/invitations'],
-        ['PUT', '/v1/roster'], ['PUT', '/v1/push'], ['POST', '/v1/devices'], ['POST', '/v1/clinics'], ['PUT', '/v1/policy'], ['POST', '/v1/verifiers'], ['POST', '/v1/session']].flatMap(([method, path]) => [
+        ['PUT', '/v1/roster'], ['PUT', '/v1/push'], ['POST', '/v1/devices'], ['POST', '/v1/clinics'], ['PUT', '/v1/retention'], ['PUT', '/v1/policy'], ['POST', '/v1/verifiers'], ['POST', '/v1/session']].flatMap(([method, path]) => [
         [method, path, 'x', 400, 'malformed', 'JSON'],
         [method, path, '[]', 400, 'malformed', 'object'],
         [method, path, 'null', 400, 'malformed', 'object'],
@@ -146,6 +146,10 @@ const ROWS = () => [
     ['PUT', '/v1/push', '{"endpoint":"https://a.example/","endpoint":"https://b.example/"}', 400, 'malformed', 'twice'],
     ['GET', '/v1/push', undefined, 404, 'not-found', 'call'],
     ['DELETE', '/v1/push', {}, 400, 'malformed', 'no content'],
+    // the clinic's period
+    ...[29, 36601, 0, -30, 40.5, '40', null, 1e30].map((days) => ['PUT', '/v1/retention', { days }, 400, 'malformed', '"days"']),
+    ['PUT', '/v1/retention', {}, 400, 'malformed', '"days" is missing'],
+    ['DELETE', '/v1/retention', {}, 400, 'malformed', 'no content'],
     // sessions
     ...Object.keys(POLICY).map((name) => ['PUT', '/v1/policy', without(POLICY, name), 400, 'malformed', `"${name}" is missing`]),
     ...[{ staff_idle_s: 59 }, { staff_idle_s: 3601 }, { staff_overall_s: 86401 }, { patient_idle_s: 0 }, { patient_overall_s: -1 }, { staff_idle_s: 900.5 }, { staff_idle_s: '900' },

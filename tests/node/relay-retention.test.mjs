@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { log } from './support/audit-log.mjs';
 import { CONTENT, Clinic, RelayProcess, b64u, exchange, postgres, privateMessage, problemName, register, sleep } from './support/relay-client.mjs';
 
 const DAY = 86_400_000;
@@ -61,6 +62,37 @@ test('events that nobody fetched in time go; a device that comes back is told an
         for (const device of [writer, reader, away]) await device.inbox(young.at(-1));
         assert.equal(relay.tables().deliveries.rows, 0);
         assert.equal(relay.tables().events.rows, 0);
+    } finally {
+        await relay.stop();
+    }
+});
+
+test('a clinic has a period of its own: it counts for what waits already, for this clinic alone, and is an access', { timeout: 60_000 }, async () => {
+    const relay = await RelayProcess.start({ 'retention-days': 100 });
+    try {
+        const [brief, other] = await Promise.all([1, 2].map(() => Clinic.create(relay.origin)));
+        const seqs = [];
+        for (const clinic of [brief, other]) {
+            const [chief, away] = [await clinic.enrolStaff(), await clinic.enrolStaff({ rights: 1 })], group = randomBytes(32);
+            const start = (await chief.commit(group, 0, { added: [away.keyid] })).json.seq;
+            seqs.push({ chief, away, start, seq: (await chief.message(group, text(group))).json.seq });
+        }
+        const [{ chief, away, start, seq }, untouched] = seqs;
+        assert.deepEqual((await away.ask('GET', '/v1/retention')).json, { days: 100, own: false, bounds: [30, 36600] });
+        assert.equal(problemName(await away.ask('PUT', '/v1/retention', { days: 40 })), 'forbidden');
+        assert.deepEqual((await chief.ask('PUT', '/v1/retention', { days: 90 })).json, { days: 90, own: true, bounds: [30, 36600] });
+        await chief.ask('PUT', '/v1/retention', { days: 40 });
+        assert.equal((await away.ask('GET', '/v1/retention')).json.days, 40);
+        await relay.kill('SIGTERM');
+        change(relay, `UPDATE events SET at = at - ${41 * DAY}`);
+        await relay.launch(0);
+        for (const device of [chief, away, untouched.away]) device.origin = relay.origin;
+        assert.deepEqual((await gapOf(away, start)).map((e) => [e.kind, e.seq]), [['gap', seq]]);
+        assert.deepEqual((await untouched.away.inbox(untouched.start)).json.events.map((e) => e.kind), ['welcome', 'message']);
+        assert.equal((await chief.ask('DELETE', '/v1/retention')).status, 204);
+        assert.deepEqual((await chief.ask('GET', '/v1/retention')).json, { days: 100, own: false, bounds: [30, 36600] });
+        const entries = (await log(chief)).filter((e) => e.call === 'set retention');
+        assert.deepEqual(entries.map((e) => [e.status, e.object.length > 0 ? Number(Buffer.from(e.object).readBigUInt64BE()) : 0]), [[403, 0], [200, 90], [200, 40], [204, 0]]);
     } finally {
         await relay.stop();
     }

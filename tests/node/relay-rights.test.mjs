@@ -42,6 +42,8 @@ const CALLS = [
     ['revoke another device', RIGHT.roster, false, async (by) => by.ask('DELETE', `/v1/devices/${(await clinic.enrolStaff()).keyid}`)],
     ['publish a roster', RIGHT.roster, false, (by) => by.ask('PUT', '/v1/roster', nextRoster())],
     ['set the policy', RIGHT.roster, false, (by) => by.ask('PUT', '/v1/policy', POLICY)],
+    ['set the period', RIGHT.roster, false, (by) => by.ask('PUT', '/v1/retention', { days: 90 })],
+    ['set the server\'s period', RIGHT.roster, false, (by) => by.ask('DELETE', '/v1/retention')],
     ['reset another\'s verifiers', RIGHT.roster, false, (by) => by.ask('DELETE', `/v1/devices/${chief.keyid}/verifiers`)],
     ['withdraw another\'s waiting message', RIGHT.roster, false, async (by) => {
         const group = await groupWith(by), message = id();
@@ -70,6 +72,7 @@ const CALLS = [
     ['read a checkpoint', 0, true, (by) => by.ask('GET', '/v1/audit/checkpoint')],
     ['add to the audit log', 0, true, (by) => by.ask('POST', '/v1/audit', { id: id(), sealed: 'AAAA' })],
     ['read the policy', 0, true, (by) => by.ask('GET', '/v1/policy')],
+    ['read the period', 0, true, (by) => by.ask('GET', '/v1/retention')],
     ['log off', 0, true, (by) => by.ask('DELETE', '/v1/session')],
     ['leave', 0, true, (by) => by.ask('DELETE', `/v1/devices/${by.keyid}`)], // last: nothing is allowed after it
 ];

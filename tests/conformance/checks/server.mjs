@@ -1,6 +1,6 @@
 // What the server says of itself, and which clinics it takes.
 import assert from 'node:assert/strict';
-import { b64u, newKey, sleep } from '../client.mjs';
+import { RIGHT, b64u, newKey, sleep } from '../client.mjs';
 import { Clinic, Party } from '../actors.mjs';
 import { Skip, checksOf } from '../suite.mjs';
 
@@ -40,6 +40,21 @@ check('closed to new clinics, it says so', async (c) => {
 check('says how long events wait for a device', async (c) => {
   // That they go then, and leave a gap, takes a month to see.
   assert.ok(c.description.limits.retention_days >= 30, 'less than 30 days');
+}, 'retention');
+
+check('a clinic sets a period of its own, by the right roster', async (c) => {
+  const clinic = await c.newClinic();
+  const [chief, weak] = [await clinic.enrolStaff(), await clinic.enrolStaff(RIGHT.message)];
+  const before = c.expect(await weak.ask('GET', '/v1/retention'), 200);
+  assert.deepEqual(before, { days: c.description.limits.retention_days, own: false, bounds: [30, 36600] });
+  c.expect(await weak.ask('PUT', '/v1/retention', { days: 45 }), 403, 'forbidden');
+  for (const days of [29, 36601, 45.5, '45', undefined]) c.expect(await chief.ask('PUT', '/v1/retention', { days }), 400, 'malformed');
+  assert.deepEqual(c.expect(await weak.ask('GET', '/v1/retention'), 200), before);
+  for (const days of [45, 45, 90]) assert.deepEqual(c.expect(await chief.ask('PUT', '/v1/retention', { days }), 200), { ...before, days, own: true });
+  assert.equal(c.expect(await weak.ask('GET', '/v1/retention'), 200).days, 90);
+  c.expect(await weak.ask('DELETE', '/v1/retention'), 403, 'forbidden');
+  for (let i = 0; i < 2; i++) c.expect(await chief.ask('DELETE', '/v1/retention'), 204);
+  assert.deepEqual(c.expect(await weak.ask('GET', '/v1/retention'), 200), before);
 }, 'retention');
 
 check('one clinic sees nothing of another', async (c) => {

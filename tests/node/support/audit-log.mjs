@@ -7,7 +7,7 @@ import { ON_POSTGRES, RELAY, b64u, postgres, sha256 } from './relay-client.mjs';
 
 export const CALLS = ['', 'create clinic', 'enrol', 'read device', 'revoke', 'publish key packages', 'claim key packages', 'commit', 'message', 'inbox', 'invite',
     'list invitations', 'read invitation', 'withdraw', 'publish roster', 'read roster', 'read audit', 'client event', 'withdraw message', 'put blob', 'read blob', 'delete blob', 'put push', 'delete push'];
-Object.assign(CALLS, { 32: 'set policy', 33: 'register verifier', 34: 'remove verifier', 35: 'reset verifiers', 36: 'begin session', 37: 'end session', 128: 'restored' });
+Object.assign(CALLS, { 32: 'set policy', 33: 'register verifier', 34: 'remove verifier', 35: 'reset verifiers', 36: 'begin session', 37: 'end session', 38: 'set retention', 128: 'restored' });
 export const WHO = ['', 'device', 'invite', 'clinic', 'operator'];
 
 /** The struct of PROTOCOL.md. */
