@@ -293,7 +293,9 @@ bool who_authenticate(call *c) {
 
 /* ---- a batch's requests together: as far as they are of devices, whose clinics are found before anything is locked. */
 
-static bool by_device(const call *c) { return !c->done && (c->who == WHO_DEVICE || c->who == WHO_DEVICE_OR_INVITE); }
+static bool by_device(const call *c) {
+    return !c->done && (c->who == WHO_DEVICE || c->who == WHO_DEVICE_LOCKED || c->who == WHO_DEVICE_OR_INVITE);
+}
 
 /* Puts what is asked for several calls into the directory: one after the other, or all of it under way at once. */
 static void ask_for_all(call *const *calls, size_t n, db_rows (*ask)(call *), void (*take)(call *, db_rows)) {
@@ -316,24 +318,56 @@ static void remember_clinic(call *c, db_rows r) {
 
 static void remember_device(call *c, db_rows r) { (void)take_device(c, r); }
 
+/* keyid is a name in the directory. */
+static bool by_name(const call *c) { return by_device(c) || (!c->done && c->who == WHO_INVITE); }
+
+/* The clinic of an enrolment stands in its content, which is looked at for good when its turn comes. */
+static bool clinic_of_chain(const call *c, uint8_t clinic[ID_SIZE]) {
+    json content = {0};
+    certificate_chain chain = {0};
+    size_t mark = arena_mark(c->arena);
+    json_open(&content, c->rq->body, c->arena);
+    span bytes = json_bytes(&content, "chain", CHAIN_BYTES_MAX);
+    bool found =
+        content.fault[0] == 0 && WIRE_DECODE(bytes, c->arena, wire_certificate_chain, &chain) == OK && chain.n > 0;
+    if (found)
+        memcpy(clinic, chain.p[0].clinic_id, ID_SIZE);
+    json_close(&content);
+    arena_release(c->arena, mark);
+    return found;
+}
+
+/* The clinic that a call will open. False: it isn't known, or there is none. */
+static bool clinic_to_open(const call *c, uint8_t clinic[ID_SIZE]) {
+    if (c->done)
+        return false;
+    if (c->who == WHO_ENROLS)
+        return clinic_of_chain(c, clinic);
+    if (c->who == WHO_CLINIC) {
+        memcpy(clinic, c->head.keyid, ID_SIZE);
+        return true;
+    }
+    const known_device *known = by_name(c) ? directory_device(c->relay->directory, c->device) : NULL;
+    if (known != NULL)
+        memcpy(clinic, known->clinic, ID_SIZE);
+    return known != NULL;
+}
+
 static void open_clinics(relay *r, call *calls, size_t n) {
     call *unknown[BATCH_MAX] = {NULL};
     uint8_t clinics[BATCH_MAX][ID_SIZE];
     size_t asked = 0, count = 0;
     for (size_t i = 0; i < n; i++) {
         call *c = &calls[i];
-        if (!by_device(c))
+        if (!by_name(c))
             continue;
         memcpy(c->device, c->head.keyid, ID_SIZE);
         if (directory_device(r->directory, c->device) == NULL)
             unknown[asked++] = c;
     }
     ask_for_all(unknown, asked, ask_own_clinic, remember_clinic);
-    for (size_t i = 0; i < n; i++) {
-        const known_device *known = by_device(&calls[i]) ? directory_device(r->directory, calls[i].device) : NULL;
-        if (known != NULL)
-            memcpy(clinics[count++], known->clinic, ID_SIZE);
-    }
+    for (size_t i = 0; i < n; i++)
+        count += clinic_to_open(&calls[i], clinics[count]) ? 1 : 0;
     batch_open_all(r, clinics, count);
 }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { CONTENT, Clinic, ON_POSTGRES, RelayProcess, b64u, certificate, chainOf, KIND, postgres, privateMessage, problemName } from './support/relay-client.mjs';
+import { CONTENT, Clinic, ON_POSTGRES, RelayProcess, b64u, certificate, chainOf, enrol, KIND, postgres, privateMessage, problemName, register } from './support/relay-client.mjs';
 
 const skip = ON_POSTGRES ? false : 'it is for PostgreSQL';
 const application = (group, epoch) => privateMessage(group, epoch, CONTENT.application);
@@ -89,6 +89,35 @@ test('the same request at both relays is taken once, and so is the same message'
     assert.deepEqual(problemName(await there.ask('POST', path, body, { change })), 'replayed');
     assert.deepEqual((await there.message(group, body, { id })).json, first.json);
     assert.deepEqual(problemName(await there.message(group, application(group, 1), { id })), 'id-reused');
+});
+
+test('no two relays wait for each other, whatever a batch is made of', { skip, timeout: 60_000 }, async (t) => {
+    const one = await RelayProcess.start(), two = await RelayProcess.beside(one);
+    t.after(async () => {
+        await two.stop();
+        await one.stop();
+    });
+    const clinics = await Promise.all(Array.from({ length: 6 }, () => Clinic.create(one.origin)));
+    const parts = await Promise.all(clinics.map(async (clinic) => {
+        const lead = await clinic.enrolStaff(), group = randomBytes(32), invite = clinic.invite(lead);
+        await lead.commit(group, 0);
+        await register(lead, invite);
+        return { clinic, lead, group, invite };
+    }));
+    for (let round = 0; round < 25; round++) {
+        const asked = [one, two].flatMap(({ origin }) => parts.flatMap(({ clinic, lead, group, invite }) => {
+            const device = clinic.staff();
+            return [
+                () => lead.at(origin).message(group, application(group, 1)),
+                () => enrol(Object.assign(device, { origin })),
+                () => invite.at(origin).ask('GET', `/v1/invitations/${invite.id}`),
+                () => lead.at(origin).ask('GET', '/v1/policy'),
+            ];
+        }));
+        // In another order each time, so that batches lock clinics in another one.
+        const statuses = await Promise.all(asked.sort(() => Math.random() - 0.5).map((ask) => ask().then((a) => a.status)));
+        assert.deepEqual(statuses.filter((status) => status >= 300), []);
+    }
 });
 
 for (const table of ['events', 'deliveries', 'audit_entries']) {
