@@ -20,6 +20,7 @@
 #include "limits.h"
 #include "log.h"
 #include "metrics.h"
+#include "outage.h"
 #include "problem.h"
 #include "push.h"
 #include "waits.h"
@@ -92,6 +93,7 @@ struct front {
     int64_t tidy_ms, summary_ms;
     uint64_t answers[6], batches, batched;
     metrics metrics;
+    outage outage;
     ops_source ops;
     tls_identity *tls; /* NULL: plain HTTP */
     int64_t started_ms, ready_ms;
@@ -552,8 +554,7 @@ static void run_batch(front *f) {
     metrics_batch(&f->metrics, n, stored, commit_us);
     f->batches++;
     f->batched += n;
-    if (!stored)
-        log_line(LOG_ERROR, "event=batch-failed requests=%zu", n);
+    outage_note(&f->outage, stored, n, now);
     for (size_t i = 0; i < n; i++) {
         if (!stored)
             relay_unavailable(&batch[i]->response);

@@ -99,7 +99,7 @@
 #define PUSH_ENDPOINT_MAX 2048  /* those of the large push services have some 200 to 1000 characters */
 #define PUSH_CONTACT_MAX 200    /* a mail address or a page's */
 #define PUSH_AFTER_MS 2000      /* who is there has asked again by then, and needs none */
-#define PUSH_ASK_MS 500         /* in which other relays on the database say that he waits at one of them */
+#define PUSH_ASK_MS 1500        /* in which other relays on the database, busy ones too, say that he waits at one of them */
 #define PUSH_APART_MS 30000     /* of a device: what comes in a row rings once */
 #define PUSH_UNKNOWN_MS 60000   /* a device without subscription is not looked up again for so long */
 #define PUSH_HOLD_MS 3600000    /* nor is a push service that failed again and again asked */

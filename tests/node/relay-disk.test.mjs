@@ -136,8 +136,14 @@ test('files that may not be written any more', on('SQLite', NO_IMMUTABLE), async
         after(() => run('chattr', '-i', ...files));
         await outage(relay, writer, () => {
             ran('chattr', '+i', ...files);
-            return () => ran('chattr', '-i', ...files);
+            return async () => {
+                for (let i = 0; i < 8; i++) checkUnavailable(await writer.say());
+                ran('chattr', '-i', ...files);
+            };
         });
+        // Two outages: each is told when it begins and when it ends, not for each of its nine transactions or more.
+        assert.equal(relay.log.match(/event=batches-stored-again/g)?.length, 2);
+        assert.ok((relay.log.match(/event=batch-failed/g) ?? []).length <= 4, relay.log);
         await writer.check();
     });
 });
