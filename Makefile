@@ -187,11 +187,11 @@ RELAY_THIRD_OBJ := $(native_SODIUM_OBJ) $(patsubst %,build/native/third/sodium/%
 RELAY_OBJ := $(RELAY_SRC:%.c=build/native/%.o)
 RELAY_INCLUDES = $(shell pkg-config --cflags libpq libfido2) -DSOTTO_VERSION='"$(shell sed -n 's/.*"version": "\(.*\)".*/\1/p' package.json)"'
 # What knows HTTP, and the program itself: tests of the logic go without.
-RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/sandbox.o %/backup.o \
+RELAY_FRONT := %/main.o %/http_front.o %/http_head.o %/http_loop.o %/http_ops.o %/http_tls.o %/options.o %/privileges.o %/sandbox.o %/backup.o \
   %/push.o %/push_client.o %/push_key.o %/doctor_host.o
 # Of the logic, which has no HTTP.
 RELAY_LOGIC_LIBS = $(shell pkg-config --libs libpq libfido2 libcrypto)
-RELAY_LIBS = $(shell pkg-config --libs libwebsockets libssl libcurl libseccomp) $(RELAY_LOGIC_LIBS) -lm -pthread
+RELAY_LIBS = $(shell pkg-config --libs libwebsockets libuv libssl libcurl libseccomp) $(RELAY_LOGIC_LIBS) -lm -pthread
 
 build/native/third/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources
 	@mkdir -p $(@D)

@@ -15,6 +15,7 @@
 
 #include "http_address.h"
 #include "http_head.h"
+#include "http_loop.h"
 #include "http_ops.h"
 #include "http_tls.h"
 #include "limits.h"
@@ -80,6 +81,7 @@ struct front {
     relay *relay;   /* from front_serve on */
     pushes *pushes; /* NULL: none are sent */
     const front_options *options;
+    loop *loop;
     struct lws_context *context;
     static_files *files;
     conn *all, *queue, **queue_end;
@@ -888,10 +890,12 @@ static err listen_on(front *f) {
         info.ssl_cipher_list = TLS_CIPHERS;
         info.alpn = "http/1.1";
     }
-    f->context = lws_create_context(&info);
+    f->context = loop_context(f->loop, &info);
+    if (f->context == NULL)
+        return ERR_HOST;
     f->ops = (ops_source){.write = write_metrics, .ctx = f};
-    err e = f->context == NULL    ? ERR_HOST
-            : o->metrics_port < 0 ? OK
+    err e = lws_create_vhost(f->context, &info) == NULL ? ERR_HOST
+            : o->metrics_port < 0                       ? OK
                                   : ops_listen(f->context, o->metrics_host, o->metrics_port, &f->ops);
     if (e == ERR_HOST)
         log_line(LOG_ERROR, "event=start message=\"can't listen there\"");
@@ -916,6 +920,8 @@ err front_open(const front_options *options, front **out) {
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit of file size is to the database like a full disk, and no end */
     err e = options->tls_certificate != NULL ? tls_open(options->tls_certificate, options->tls_key, &f->tls) : OK;
     if (e == OK)
+        e = loop_open(&f->loop);
+    if (e == OK)
         e = listen_on(f);
     if (e != OK) {
         front_close(f);
@@ -927,10 +933,9 @@ err front_open(const front_options *options, front **out) {
 void front_close(front *f) {
     if (f == NULL)
         return;
-    if (f->context != NULL) {
+    if (f->context != NULL)
         lws_sul_cancel(&f->tick);
-        lws_context_destroy(f->context);
-    }
+    loop_close(f->loop, f->context);
     static_close(f->files);
     for (conn *c = f->all, *next; c != NULL; c = next) {
         next = c->next;
@@ -956,12 +961,11 @@ err front_serve(front *f, relay *r, pushes *p) {
         on_tick(&f->tick);
     }
     while (e == OK && !f->stopped) {
-        if (lws_service(f->context, 0) < 0)
-            e = ERR_HOST;
+        loop_turn(f->loop, true);
         /* What arrives together is stored together: look on, without waiting, while requests keep coming. */
         for (int turns = 0; f->queued > 0 && turns < BATCH_TURNS_MAX && f->queued < BATCH_MAX; turns++) {
             size_t before = f->queued;
-            (void)lws_service_tsi(f->context, -1, 0);
+            loop_turn(f->loop, false);
             if (f->queued <= before)
                 break;
         }
