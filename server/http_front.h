@@ -1,5 +1,6 @@
 /* http_front.h: HTTP over libwebsockets: connections, limits of size and time, waiting, event streams, static files.
- * All that knows libwebsockets is in http_front.c, http_head.c for a request's head, and http_ops.c for listeners. */
+ * All that knows libwebsockets is in http_front.c, http_loop.c for where it runs, http_head.c for a request's head, and http_ops.c for
+ * listeners. */
 #ifndef SERVER_HTTP_FRONT_H
 #define SERVER_HTTP_FRONT_H
 

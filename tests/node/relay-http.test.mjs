@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Clinic, RelayProcess, b64u, enrol, exchange, privateMessage, problemName, register, signedHeaders, sleep } from './support/relay-client.mjs';
+import { freePort } from './support/relay.mjs';
 
 const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; " +
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types sotto lit-html";
@@ -115,6 +116,34 @@ test('one who hangs up while waiting leaves nothing behind', async () => {
     await sleep(30);
     await staff.commit(randomBytes(32), 0, { added: [device.keyid] });
     assert.equal((await waiting).json.events[0].kind, 'welcome');
+});
+
+test('waits and streams whose end is gone, or that send more, cost nothing; the first are forgotten at once', async () => {
+    const metrics = await freePort(), own = await RelayProcess.start({ metrics });
+    try {
+        const device = await (await Clinic.create(own.origin)).enrolStaff(), url = `${own.origin}/v1/inbox?after=${device.answer.json.seq}`;
+        const waiting = async () => Number(/^sotto_waiting (\d+)$/m.exec(await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text())?.[1]);
+        const processor = () => readFileSync(`/proc/${own.child.pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13).reduce((sum, n) => sum + Number(n) * 10, 0);
+        for (const [query, more] of [['&wait=20', {}], ['', { accept: 'text/event-stream' }]]) {
+            for (const send of [false, true]) {
+                const asked = url + query, headers = { ...signedHeaders(device.key, device.keyid, 'GET', asked), host: new URL(url).host, ...more };
+                const socket = net.connect(own.port, '127.0.0.1', () => socket.write(`GET ${asked.slice(own.origin.length)} HTTP/1.1\r\n${Object.entries(headers).map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n`));
+                socket.on('error', () => {}).resume();
+                while ((await waiting()) !== 1) await sleep(5);
+                if (send) socket.write('GET /');
+                else socket.end();
+                // For the rest of the wait, or until the next comment, it would take a whole processor.
+                const before = processor(), begun = performance.now();
+                await sleep(1000);
+                assert.ok(processor() - before < (performance.now() - begun) / 2, `${query || 'a stream'}, ${send ? 'sends' : 'ends'}`);
+                assert.equal(await waiting(), send ? 1 : 0);
+                socket.destroy();
+                while ((await waiting()) !== 0) await sleep(5);
+            }
+        }
+    } finally {
+        await own.stop();
+    }
 });
 
 // ---- event streams
