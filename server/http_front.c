@@ -158,6 +158,9 @@ static void enqueue(front *f, conn *c) {
     f->queue_end = &c->queue_next;
     f->queued++;
     lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+    /* All of the head that is needed is in the request. The library's tables take 8 KiB each, and are in a list that it walks to free
+     * one: of ten thousand that wait that would take longer than their answers. */
+    lws_http_headers_detach(c->wsi);
 }
 
 /* Forgets the request, keeps the connection. */
