@@ -111,8 +111,9 @@ static err serve(options *o, const account *a) {
         e = pushes_open(&o->push, key, &p);
     if (e == OK)
         e = front_serve(f, r, p);
-    front_close(f);
+    /* The thread first: libwebsockets closes a descriptor twice when it ends, and none may have got it meanwhile. */
     pushes_close(p);
+    front_close(f);
     push_key_close(key);
     relay_close(r);
     db_close(d);
