@@ -20,6 +20,7 @@ void audit_sign_when_due(relay *r, batch_clinic *b) {
     head->signed_number = head->number;
     head->signed_at = r->now_ms;
     head->changed = true;
+    r->promises++; /* whoever has seen it holds the log to it */
 }
 
 /* ---- the relay's key */

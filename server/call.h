@@ -69,6 +69,9 @@ struct relay {
     relay_wakes_list wakes;
     relay_wakes_list push_words[2]; /* heard of others: push_word - 1 */
     int64_t now_ms;
+    /* Calls of the batch under way that promised nothing, and all else that must be on the medium before they are answered. */
+    size_t unpromising, promises;
+    _Atomic uint64_t batches_unflushed; /* the metrics are another thread's */
     /* relay_tidy goes round the tables of used message ids, of claimed key packages, and of devices. */
     uint8_t tidy_sent[3 * ID_SIZE], tidy_inbox[2 * ID_SIZE], tidy_invitation[2 * ID_SIZE];
     uint8_t tidy_clinic[ID_SIZE], tidy_device[ID_SIZE], tidy_digest[32];
@@ -89,6 +92,8 @@ typedef struct call {
     span second_id;
     int64_t now_ms;
     bool keep_changes;
+    /* What it wrote may be forgotten when the power fails, though it was answered; nothing that any other call has written or shown. */
+    bool promises_nothing;
     bool over_wakes; /* memory for a wake-up ran out */
 
     /* For the audit log. */

@@ -217,6 +217,7 @@ bool call_inbox(call *c) {
     memcpy(wait.clinic, c->clinic, ID_SIZE);
     memcpy(wait.device, c->device, ID_SIZE);
     call_object_number(c, wait.after);
+    c->promises_nothing = true; /* a device that was answered comes with a cursor that takes the same and more */
     /* What lies behind the cursor does not change by acknowledging what lies before it, so it can be asked for at the same time. */
     db_rows page = {.db = c->db};
     if (!c->rq->event_stream)

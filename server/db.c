@@ -21,13 +21,18 @@ err db_begin(db *d) {
     return d->error;
 }
 
-err db_commit(db *d) {
+static err commit_by(db *d, err (*commit)(db *)) {
     if (d->error == OK)
-        stick(d, d->driver->commit(d));
+        stick(d, commit(d));
     err e = d->error;
     if (e != OK)
         db_rollback(d);
     return e;
+}
+
+err db_commit(db *d) { return commit_by(d, d->driver->commit); }
+err db_commit_unflushed(db *d) {
+    return commit_by(d, d->driver->commit_unflushed != NULL ? d->driver->commit_unflushed : d->driver->commit);
 }
 
 void db_rollback(db *d) {

@@ -34,6 +34,7 @@ typedef struct db_driver {
     err (*begin)(db *);
     err (*lock)(db *, span clinic); /* NULL: a transaction has the whole database to itself */
     err (*commit)(db *);
+    err (*commit_unflushed)(db *); /* NULL: it is as `commit` */
     void (*rollback)(db *);
     err (*savepoint)(db *);
     err (*release)(db *);
@@ -71,7 +72,11 @@ void db_close(db *d);
 
 /* ERR_STORE_FULL, ERR_STORE or another of the class. */
 MUST_USE err db_begin(db *d);
+/* What was committed is on the medium when this returns. */
 MUST_USE err db_commit(db *d);
+/* Only for what nobody was promised: a machine that loses power, or a PostgreSQL that dies, may forget it, with all others like it since the
+ * last db_commit that had something to write, and nothing that came before that one. It outlives the death of this process. */
+MUST_USE err db_commit_unflushed(db *d);
 void db_rollback(db *d);
 /* Until the transaction ends, no other one that asks for this clinic goes on: what is read of it afterwards stays true, also where
  * several relays share the database. */

@@ -426,6 +426,13 @@ static err commit(db *base) {
     return done ? OK : rows.error != OK ? rows.error : d->lost != OK ? d->lost : ERR_STORE;
 }
 
+/* Of this transaction only. The server writes its log by itself within a second (wal_writer_delay), and with the next flush. */
+static err commit_unflushed(db *base) {
+    static const char SQL[] = "SET LOCAL synchronous_commit = off";
+    TRY(run_later(base, SQL, NULL, 0));
+    return commit(base);
+}
+
 static void rollback(db *base) {
     postgres_db *d = (postgres_db *)base;
     take_in(d);
@@ -503,6 +510,7 @@ static void close_db(db *base) {
 static const db_driver DRIVER = {.begin = begin,
                                  .lock = lock,
                                  .commit = commit,
+                                 .commit_unflushed = commit_unflushed,
                                  .rollback = rollback,
                                  .savepoint = savepoint,
                                  .release = release,

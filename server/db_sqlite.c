@@ -1,4 +1,5 @@
-/* db_sqlite.c: the embedded database. One file in the data directory, WAL, and every commit flushed to the medium. */
+/* db_sqlite.c: the embedded database. One file in the data directory, WAL, and every commit flushed to the medium that is not said to
+ * promise nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,12 +7,14 @@
 #include <sqlite3.h>
 
 #include "db.h"
+#include "db_sqlite_log.h"
 #include "log.h"
 #include "schema.h"
 
 /* More statements than the logic has; open addressing needs room. */
 #define STATEMENTS_MAX 512
-#define SQL_MAX 600 /* of a step of the schema */
+#define SQL_MAX 600    /* of a step of the schema */
+#define LOG_PAGES 4096 /* 16 MiB: then what the log holds goes to the database's file */
 
 typedef struct prepared {
     const char *sql; /* the address is the name */
@@ -22,6 +25,7 @@ typedef struct prepared {
 typedef struct sqlite_db {
     db base;
     sqlite3 *handle;
+    int log_pages; /* of the log, after the last commit */
     prepared cache[STATEMENTS_MAX];
 } sqlite_db;
 
@@ -136,8 +140,49 @@ static err run(db *base, const char *sql) {
 static const char BEGIN[] = "BEGIN IMMEDIATE", COMMIT[] = "COMMIT", ROLLBACK[] = "ROLLBACK";
 static const char SAVEPOINT[] = "SAVEPOINT request", RELEASE[] = "RELEASE request", BACK[] = "ROLLBACK TO request";
 
-static err begin(db *d) { return run(d, BEGIN); }
-static err commit(db *d) { return run(d, COMMIT); }
+/* What stands in the log behind a gap on the medium would be lost with a loss of power. So nothing is added until it is elsewhere. */
+static err mend(sqlite_db *d) {
+    int pages = 0, done = 0;
+    log_line(LOG_WARNING,
+             "event=database message=\"a flush failed: the log is written to the database and begun anew\"");
+    TRY(failed(d, sqlite3_wal_checkpoint_v2(d->handle, NULL, SQLITE_CHECKPOINT_RESTART, &pages, &done), "checkpoint"));
+    if (done != pages)
+        return ERR_STORE_BUSY;
+    sqlite_log_replaced(d->handle);
+    return OK;
+}
+
+static err begin(db *base) {
+    sqlite_db *d = (sqlite_db *)base;
+    if (sqlite_log_torn(d->handle))
+        TRY(mend(d));
+    return run(base, BEGIN);
+}
+
+/* SQLite's own hook would do the checkpoint, whose flushes must not be put off, before the commit returns. */
+static int on_commit(void *ctx, sqlite3 *handle, const char *name, int pages) {
+    (void)handle;
+    (void)name;
+    ((sqlite_db *)ctx)->log_pages = pages;
+    return SQLITE_OK;
+}
+
+static err commit_and(db *base, bool put_off) {
+    sqlite_db *d = (sqlite_db *)base;
+    d->log_pages = 0;
+    if (put_off)
+        sqlite_log_put_off(d->handle, true);
+    err e = run(base, COMMIT);
+    if (put_off)
+        sqlite_log_put_off(d->handle, false);
+    /* One that fails is tried again after the next commit; this one is done. */
+    if (e == OK && d->log_pages >= LOG_PAGES)
+        (void)sqlite3_wal_checkpoint_v2(d->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return e;
+}
+
+static err commit(db *base) { return commit_and(base, false); }
+static err commit_unflushed(db *base) { return commit_and(base, true); }
 static err savepoint(db *d) { return run(d, SAVEPOINT); }
 static err release(db *d) { return run(d, RELEASE); }
 static void rollback(db *d) {
@@ -164,6 +209,7 @@ static void close_db(db *base) {
 
 static const db_driver DRIVER = {.begin = begin,
                                  .commit = commit,
+                                 .commit_unflushed = commit_unflushed,
                                  .rollback = rollback,
                                  .savepoint = savepoint,
                                  .release = release,
@@ -222,17 +268,19 @@ err db_open_sqlite(const char *path, bool read_only, db **out) {
         return ERR_NO_MEMORY;
     d->base.driver = &DRIVER;
     int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    err e = failed(d, sqlite3_open_v2(path, &d->handle, flags, NULL), "open");
+    const char *vfs = sqlite_log_vfs();
+    err e = vfs != NULL ? failed(d, sqlite3_open_v2(path, &d->handle, flags, vfs), "open") : ERR_STORE;
     if (e == OK && read_only) {
         int version = 0;
         e = read_version(d, &version);
         if (e == OK && version != SCHEMA_VERSION)
             e = version > SCHEMA_VERSION ? ERR_STORE_NEWER : ERR_STATE;
     } else if (e == OK) {
-        /* A commit is on the medium when it returns: FULL flushes the log each time. Checkpoints every 16 MiB of it. */
+        /* A commit is on the medium when it returns: FULL flushes the log each time. */
         e = execute(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; "
-                       "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4096; PRAGMA busy_timeout = 2000; "
+                       "PRAGMA cache_size = -65536; PRAGMA busy_timeout = 2000; "
                        "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864");
+        (void)sqlite3_wal_hook(d->handle, on_commit, d);
         if (e == OK)
             e = migrate(d);
     }

@@ -928,6 +928,7 @@ static void write_metrics(void *ctx, text *out) {
                        .waiting = (int64_t)f->waits.count,
                        .pushes = pushes_counts(f->pushes),
                        .queue_limit = (int64_t)queue_limit(f),
+                       .unflushed = (int64_t)relay_batches_unflushed(f->relay),
                        .ready = f->ready_ms != 0 ? f->ready : -1,
                        .database_bytes = file != NULL ? size_of(file, "") + size_of(file, "-wal") : -1};
     metrics_write(&f->metrics, &now, out);

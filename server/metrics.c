@@ -114,6 +114,8 @@ void metrics_write(const metrics *m, const metrics_now *now, text *t) {
     }
     histogram(t, "batch_requests", "Requests of one transaction.", &m->batch_requests, false);
     histogram(t, "commit_seconds", "Time of a transaction's commit, its flush included.", &m->commit_seconds, true);
+    single(t, "commits_unflushed_total", "counter",
+           "Transactions of reads only, whose commit did not wait for the medium.", now->unflushed);
     single(t, "database_errors_total", "counter", "Transactions that could not be begun or committed.",
            (int64_t)m->batches_failed);
     single(t, "connections_refused_total", "counter", "Connections beyond a limit, or while draining.",

@@ -28,7 +28,7 @@ typedef struct metrics {
 /* What is true at the moment of writing; a negative number is not known and left out. */
 typedef struct metrics_now {
     const char *version;
-    int64_t uptime_ms, connections, waiting, queue_limit, ready, database_bytes;
+    int64_t uptime_ms, connections, waiting, queue_limit, ready, database_bytes, unflushed;
     const struct push_counts *pushes; /* NULL: none are sent */
 } metrics_now;
 

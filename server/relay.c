@@ -247,6 +247,7 @@ void relay_handle_all(relay *r, const request *const *requests, response *const 
         else if (!c->done)
             run_call(c);
         write_audit(c);
+        (*(c->promises_nothing ? &r->unpromising : &r->promises))++;
         json_close(&c->json);
         text_free(&c->out);
         if (c->rs->status == 0)
@@ -318,6 +319,7 @@ bool relay_batch_begin(relay *r, int64_t now_ms) {
     r->now_ms = now_ms;
     r->wakes.n = 0;
     r->clinics_count = 0;
+    r->unpromising = r->promises = 0;
     return db_begin(r->db) == OK;
 }
 
@@ -378,12 +380,18 @@ bool relay_hear(relay *r) {
 bool relay_batch_end(relay *r) {
     batch_write(r);
     tell_others(r);
-    if (db_commit(r->db) == OK)
+    /* Who writes without calls has promised something. */
+    bool unflushed = r->promises == 0 && r->unpromising > 0;
+    if ((unflushed ? db_commit_unflushed(r->db) : db_commit(r->db)) == OK) {
+        r->batches_unflushed += unflushed;
         return true;
+    }
     r->wakes.n = 0;
     directory_forget_all(r->directory);
     return false;
 }
+
+uint64_t relay_batches_unflushed(const relay *r) { return r->batches_unflushed; }
 
 const wake *relay_wakes(const relay *r, size_t *count) {
     *count = r->wakes.n;

@@ -42,6 +42,8 @@ MUST_USE bool relay_batch_begin(relay *r, int64_t now_ms);
 void relay_handle_all(relay *r, const request *const *requests, response *const *responses, size_t n);
 void relay_handle(relay *r, const request *rq, response *rs);
 MUST_USE bool relay_batch_end(relay *r);
+/* Batches so far that did not wait for the medium, since nothing of them was promised to anybody. */
+uint64_t relay_batches_unflushed(const relay *r);
 void relay_unavailable(response *rs);
 /* The pattern of the path of the call that a request is for; static. NULL: there is no such call. */
 const char *relay_call_of(const request *rq);

@@ -727,6 +727,7 @@ static void make_world(void) {
     driver = *below;
     driver.begin = start;
     driver.commit = keep;
+    driver.commit_unflushed = keep;
     driver.rollback = undo;
     store->driver = &driver;
     REQUIRE(below->begin(store) == OK);

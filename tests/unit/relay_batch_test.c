@@ -14,6 +14,7 @@ typedef struct failing_db {
     db *inner;
     int until; /* queries before the failure; negative: never */
     bool commit_fails;
+    int flushed, unflushed; /* commits */
     bool later,
         lost; /* statements whose result nobody asks for fail when the transaction is to end, as in a pipeline */
 } failing_db;
@@ -21,7 +22,13 @@ typedef struct failing_db {
 static err f_begin(db *d) { return ((failing_db *)d)->inner->driver->begin(((failing_db *)d)->inner); }
 static err f_commit(db *d) {
     failing_db *f = (failing_db *)d;
+    f->flushed++;
     return f->commit_fails || f->lost ? ERR_STORE_FULL : f->inner->driver->commit(f->inner);
+}
+static err f_commit_unflushed(db *d) {
+    failing_db *f = (failing_db *)d;
+    f->unflushed++;
+    return f->commit_fails || f->lost ? ERR_STORE_FULL : f->inner->driver->commit_unflushed(f->inner);
 }
 static void f_rollback(db *d) {
     ((failing_db *)d)->lost = false;
@@ -132,8 +139,8 @@ static int set_up(void **state) {
     driver = *store.inner->driver;
     driver.begin = f_begin, driver.commit = f_commit, driver.rollback = f_rollback, driver.savepoint = f_savepoint,
     driver.release = f_release;
-    driver.rollback_to = f_rollback_to, driver.query = f_query, driver.next = f_next, driver.end = f_end,
-    driver.changes = f_changes, driver.run_later = f_run_later;
+    driver.commit_unflushed = f_commit_unflushed, driver.rollback_to = f_rollback_to, driver.query = f_query,
+    driver.next = f_next, driver.end = f_end, driver.changes = f_changes, driver.run_later = f_run_later;
     store.base.driver = &driver;
     signature_key_from_seed(seed, &root);
     seed[0] = 2;
@@ -359,6 +366,58 @@ static void any_statement_of_messages_may_fail(void **state) {
         assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), entries + MESSAGES);
     }
     assert_true(fails >= 16);
+}
+
+/* ---- what is flushed */
+
+static int ask_inbox(int64_t now_ms) {
+    request rq = signed_request_at(now_ms, METHOD_GET, "/v1/inbox", "after=0", SPAN_NONE, &device, device_name);
+    return ask_at(&rq, now_ms);
+}
+
+static void only_reads_are_committed_without_a_flush(void **state) {
+    static kept_request list[2];
+    int status[2];
+    make_group();
+    keep_message(&list[0], 1, 5, 1);
+    ask_all(list, 1, status);
+    store.flushed = store.unflushed = 0;
+    assert_int_equal(ask_inbox(NOW_MS), 200);
+    assert_int_equal(store.flushed, 0);
+    assert_int_equal(store.unflushed, 1);
+    assert_int_equal(relay_batches_unflushed(r), 1);
+    /* Beside a message, also one that is refused. */
+    for (int refused = 0; refused < 2; refused++) {
+        keep_message(&list[0], (uint8_t)(2 + refused), 5, 1 + (uint64_t)refused);
+        list[1].rq = signed_request(METHOD_GET, "/v1/inbox", "after=0", SPAN_NONE, &device, device_name);
+        ask_all(list, 2, status);
+        assert_int_equal(status[0], refused ? 409 : 200);
+        assert_int_equal(status[1], 200);
+        assert_int_equal(store.flushed, 1 + refused);
+    }
+    /* Any other call, though it reads only. */
+    request rq = signed_request(METHOD_GET, "/v1/audit/checkpoint", "", SPAN_NONE, &device, device_name);
+    assert_int_equal(ask(&rq), 200);
+    rq = signed_request(METHOD_GET, "/v1/audit", "", SPAN_NONE, &device, device_name);
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(store.flushed, 4);
+    rq = signed_request(METHOD_GET, "/v1/inbox", "after=99", SPAN_NONE, &device, device_name);
+    assert_int_equal(ask(&rq), 400);
+    assert_int_equal(store.flushed, 5);
+    assert_int_equal(store.unflushed, 1);
+    /* A read that makes a checkpoint of the audit log. */
+    int64_t made = rows("SELECT COUNT(*) FROM audit_checkpoints");
+    assert_int_equal(ask_inbox(NOW_MS + 5000), 200);
+    assert_int_equal(store.unflushed, 2);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), made);
+    DB_RUN(&store.base, "UPDATE audit_heads SET signed_at = signed_at - $1", db_i(60000));
+    assert_int_equal(ask_inbox(NOW_MS + 6000), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), made + 1);
+    assert_int_equal(store.unflushed, 2);
+    assert_int_equal(store.flushed, 6);
+    /* What happens by itself. */
+    assert_true(relay_ready(r, NOW_MS));
+    assert_int_equal(store.flushed, 7);
 }
 
 static void a_nonce_counts_once(void **state) {
@@ -653,6 +712,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(any_statement_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(messages_of_a_batch_are_each_answered_for_themselves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_statement_of_messages_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(only_reads_are_committed_without_a_flush, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
