@@ -24,14 +24,6 @@ static db_rows ask(relay *r, const uint8_t clinic[ID_SIZE]) {
                     db_id(clinic));
 }
 
-/* Nonces that are too old to be used again go when a minute begins. */
-static void tidy_nonces(relay *r, const uint8_t clinic[ID_SIZE]) {
-    int64_t minute = r->now_ms / 60000;
-    if (directory_minute_begins(r->directory, clinic, minute))
-        DB_RUN_LATER(r->db, "DELETE FROM nonces WHERE clinic = $1 AND minute < $2", db_id(clinic),
-                     db_i((r->now_ms / 1000 - NONCE_KEEP_S) / 60));
-}
-
 static batch_clinic *take(relay *r, const uint8_t clinic[ID_SIZE], db_rows rows) {
     batch_clinic *b = NULL;
     if (r->clinics_count < CLINICS_A_BATCH_MAX && db_next(&rows)) {
@@ -52,8 +44,6 @@ static batch_clinic *take(relay *r, const uint8_t clinic[ID_SIZE], db_rows rows)
         b->generation = directory_generation(r->directory, clinic, b->mark);
     }
     db_end(&rows);
-    if (b != NULL)
-        tidy_nonces(r, clinic);
     return b;
 }
 

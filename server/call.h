@@ -60,6 +60,7 @@ struct relay {
     batch_clinic clinics[CLINICS_A_BATCH_MAX];
     size_t clinics_count;
     directory *directory;
+    struct nonces *nonces;
     relay_options options;
     char origin[ORIGIN_MAX];          /* of the staff's console; empty: not known */
     struct rate_table *rates;         /* of devices, invites and clinics: whose signature was verified */
@@ -112,8 +113,9 @@ typedef struct call {
     enum {
         NONCE_NOT_ASKED,
         NONCE_ASKED,
-        NONCE_NEW
-    } nonce; /* ASKED: it was there already, unless it turns out to be new */
+        NONCE_NEW,
+        NONCE_NO_ROOM
+    } nonce; /* ASKED: it was there already; NO_ROOM: whether it was can't be known, or not be remembered */
     batch_clinic *state;
     uint8_t clinic[ID_SIZE];
     uint8_t root_key[ED25519_PUBLIC_SIZE];

@@ -14,7 +14,7 @@ typedef struct table {
 
 typedef struct known_clinic {
     uint8_t id[ID_SIZE];
-    int64_t mark, minute;
+    int64_t mark, minute, nonce_number, nonce_mark;
     uint64_t generation;
 } known_clinic;
 
@@ -142,6 +142,18 @@ bool directory_minute_begins(directory *d, const uint8_t clinic[ID_SIZE], int64_
     bool begins = k->minute != minute;
     k->minute = minute;
     return begins;
+}
+
+void directory_nonces(directory *d, const uint8_t clinic[ID_SIZE], int64_t *number, int64_t *mark) {
+    const known_clinic *k = found(d, &d->clinics, clinic);
+    *number = k != NULL ? k->nonce_number : 0;
+    *mark = k != NULL ? k->nonce_mark : 0;
+}
+
+void directory_nonces_are(directory *d, const uint8_t clinic[ID_SIZE], int64_t number, int64_t mark) {
+    known_clinic *k = clinic_of(d, clinic);
+    k->nonce_number = number;
+    k->nonce_mark = mark;
 }
 
 known_device *directory_device(directory *d, const uint8_t id[ID_SIZE]) { return found(d, &d->devices, id); }

@@ -43,6 +43,10 @@ uint64_t directory_forget_clinic(directory *d, const uint8_t clinic[ID_SIZE]);
 /* True once for each clinic and minute, as far as it is remembered. */
 bool directory_minute_begins(directory *d, const uint8_t clinic[ID_SIZE], int64_t minute);
 
+/* The last row of a clinic's nonces that is in memory (nonce.h); number 0: none is. */
+void directory_nonces(directory *d, const uint8_t clinic[ID_SIZE], int64_t *number, int64_t *mark);
+void directory_nonces_are(directory *d, const uint8_t clinic[ID_SIZE], int64_t number, int64_t mark);
+
 /* NULL: not known. Pointers are good until the next device, or group, is added. */
 known_device *directory_device(directory *d, const uint8_t id[ID_SIZE]);
 known_group *directory_group(directory *d, const uint8_t id[GROUP_BYTES]);

@@ -6,8 +6,9 @@ bool relay_ready(relay *r, int64_t now_ms) {
     if (db_begin(r->db) != OK)
         return false;
     DB_RUN_LATER(r->db,
-                 "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                 db_id(NOBODY), db_i(now_ms / 60000), db_id(NOBODY), db_id(NOBODY));
+                 "INSERT INTO nonces (clinic, number, mark, minute, digests) VALUES ($1, $2, $3, $4, $5) "
+                 "ON CONFLICT DO NOTHING",
+                 db_id(NOBODY), db_i(1), db_i(1), db_i(now_ms / 60000), db_b(SPAN_NONE));
     DB_RUN_LATER(r->db, "DELETE FROM nonces WHERE clinic = $1", db_id(NOBODY));
     return db_commit(r->db) == OK;
 }

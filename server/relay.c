@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "audit.h"
+#include "nonce.h"
 #include "rate.h"
 #include "session.h"
 #include "verify.h"
@@ -284,6 +285,8 @@ err relay_open(db *d, const relay_options *options, relay **out) {
         e = rate_open(RATE_SLOTS, seed, &r->address_rates);
     if (e == OK)
         e = directory_open(seed, &r->directory);
+    if (e == OK)
+        e = nonces_open(&r->nonces);
     if (e == OK) {
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         e = verifiers_open(processors > 1 ? (size_t)processors - 1 : 0, &r->verifiers);
@@ -306,6 +309,7 @@ void relay_close(relay *r) {
     rate_close(r->rates);
     rate_close(r->address_rates);
     directory_close(r->directory);
+    nonces_close(r->nonces);
     verifiers_close(r->verifiers);
     wipe(&r->audit_key, sizeof r->audit_key);
     free(r->wakes.p);
@@ -320,6 +324,7 @@ bool relay_batch_begin(relay *r, int64_t now_ms) {
     r->wakes.n = 0;
     r->clinics_count = 0;
     r->unpromising = r->promises = 0;
+    nonces_begin(r);
     return db_begin(r->db) == OK;
 }
 
@@ -379,14 +384,17 @@ bool relay_hear(relay *r) {
 
 bool relay_batch_end(relay *r) {
     batch_write(r);
+    nonces_write(r);
     tell_others(r);
     /* Who writes without calls has promised something. */
     bool unflushed = r->promises == 0 && r->unpromising > 0;
     if ((unflushed ? db_commit_unflushed(r->db) : db_commit(r->db)) == OK) {
         r->batches_unflushed += unflushed;
+        nonces_end(r, true);
         return true;
     }
     r->wakes.n = 0;
+    nonces_end(r, false);
     directory_forget_all(r->directory);
     return false;
 }

@@ -143,6 +143,11 @@ const schema_step SCHEMA[] = {
      "CREATE TABLE blob_shares (clinic BYTEA NOT NULL, device BYTEA NOT NULL, bytes BIGINT NOT NULL, "
      "PRIMARY KEY (clinic, device))"},
     {3, false, "INSERT INTO blob_shares SELECT clinic, device, SUM(size) FROM blobs GROUP BY clinic, device"},
+    /* Nonces that were used, several a row (nonce.h); minute: of their requests' `created`. */
+    {4, false, "DROP TABLE nonces"},
+    {4, true,
+     "CREATE TABLE nonces (clinic BYTEA NOT NULL, number BIGINT NOT NULL, mark BIGINT NOT NULL, minute BIGINT NOT "
+     "NULL, digests BYTEA NOT NULL, PRIMARY KEY (clinic, number))"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 
@@ -163,7 +168,7 @@ const char *const SCHEMA_TABLES[][2] = {
     {"blobs", "SELECT * FROM blobs ORDER BY clinic, blob"},
     {"blob_pieces", "SELECT clinic, blob, at, LENGTH(data) FROM blob_pieces ORDER BY clinic, blob, at"},
     {"blob_use", "SELECT * FROM blob_use ORDER BY clinic"},
-    {"nonces", "SELECT * FROM nonces ORDER BY clinic, minute, keyid, nonce"},
+    {"nonces", "SELECT * FROM nonces ORDER BY clinic, number"},
     {"audit_entries", "SELECT * FROM audit_entries ORDER BY clinic, number"},
     {"audit_heads", "SELECT * FROM audit_heads ORDER BY clinic"},
     {"audit_checkpoints", "SELECT * FROM audit_checkpoints ORDER BY clinic, number"},

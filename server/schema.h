@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 typedef struct schema_step {
     int version;    /* the step belongs to the migration to this version */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "nonce.h"
 #include "rate.h"
 #include "session.h"
 #include "verify.h"
@@ -245,34 +246,6 @@ static bool identify(call *c) {
     return is_admitted(c, &v);
 }
 
-/* Stores the nonces of calls that were identified; those that were there before stay NONCE_ASKED. */
-static void ask_nonces(relay *r, call *const *calls, size_t n) {
-    static db_many NONCES = {.head = "INSERT INTO nonces (clinic, minute, keyid, nonce) VALUES ",
-                             .tail = " ON CONFLICT DO NOTHING RETURNING keyid, nonce",
-                             .columns = 4};
-    db_value values[BATCH_MAX][4];
-    for (size_t i = 0; i < n; i++) {
-        const call *c = calls[i];
-        const db_value row[] = {db_id(c->clinic), db_i((int64_t)(c->head.created / 60)), db_id(c->head.keyid),
-                                db_b(SPAN(c->head.nonce))};
-        memcpy(values[i], row, sizeof row);
-        calls[i]->nonce = NONCE_ASKED;
-    }
-    db_many_rows rows = db_many_query(r->db, &NONCES, values[0], n);
-    size_t at = 0;
-    for (db_rows *row; (row = db_many_next(&rows)) != NULL;) {
-        /* They come in the order in which they were given, so the next is the first that is looked at. */
-        for (size_t tries = 0; tries < n; tries++, at = at + 1 < n ? at + 1 : 0) {
-            call *c = calls[at];
-            if (c->nonce == NONCE_ASKED && span_equal(db_bytes(row, 1), SPAN(c->head.nonce)) &&
-                span_equal(db_bytes(row, 0), SPAN(c->head.keyid))) {
-                c->nonce = NONCE_NEW;
-                break;
-            }
-        }
-    }
-}
-
 bool who_authenticate(call *c) {
     if (c->nonce != NONCE_NOT_ASKED) {
         if ((!c->is_invite && !find_device(c)) || !is_in_force(c))
@@ -280,13 +253,15 @@ bool who_authenticate(call *c) {
     } else {
         if (!identify(c))
             return false;
-        ask_nonces(c->relay, &c, 1);
+        nonces_take(c->relay, &c, 1);
     }
     if (c->nonce == NONCE_NEW) {
         bool is_device = (c->who == WHO_DEVICE || c->who == WHO_DEVICE_OR_INVITE) && !c->is_invite;
         return !is_device || !c->state->has_policy || session_allows(c);
     }
-    if (!db_failed(c->db))
+    if (c->nonce == NONCE_NO_ROOM)
+        relay_unavailable(c->rs);
+    else if (!db_failed(c->db))
         problem(c, PROBLEM_REPLAYED, "this nonce was used before; sign again with a new one");
     return false;
 }
@@ -386,7 +361,7 @@ static void know_devices(relay *r, call *calls, size_t n) {
     ask_for_all(unknown, asked, ask_device, remember_device);
 }
 
-/* Those that are identified have their nonces asked for; the others are done. */
+/* Those that are identified have their nonces taken; the others are done. */
 static void identify_all(relay *r, call *calls, size_t n) {
     call *list[BATCH_MAX];
     verification signatures[BATCH_MAX];
@@ -407,7 +382,7 @@ static void identify_all(relay *r, call *calls, size_t n) {
         else
             list[i]->done = true;
     }
-    ask_nonces(r, list, admitted);
+    nonces_take(r, list, admitted);
 }
 
 void who_identify_all(relay *r, call *calls, size_t n) {

@@ -10,7 +10,7 @@ bool who_is_slowed(call *c, rate_kind kind, const uint8_t id[16], uint32_t per_m
 /* The signature's form and its time. False: a problem is written. */
 bool who_head_in_form(call *c);
 /* Identifies the devices of a batch together: their clinics are found before anything is locked, their signatures verified side by
- * side, and their nonces stored. The others are left to who_authenticate, and those that are refused are done. */
+ * side, and their nonces taken. The others are left to who_authenticate, and those that are refused are done. */
 void who_identify_all(relay *r, call *calls, size_t n);
 /* True when the request is by whom it says it is, now, for the first time, and with a session where the clinic wants one. Else a problem
  * is written, or the database failed. A call whose nonce was asked for with those of its batch was identified then; another of the

@@ -428,22 +428,119 @@ static void a_nonce_counts_once(void **state) {
     assert_int_equal(ask(&rq), 200);
 }
 
-/* When a minute begins, once: a request pays for its own nonce only. */
+/* Another relay on the same database, or this one after a restart: what it is asked it finds in the rows. */
+static void nonces_are_known_to_others(void **state) {
+    static kept_request list[3];
+    int status[3];
+    relay *one = r, *two = NULL;
+    make_group();
+    assert_ok(
+        relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7, .retention_days = 60}, &two));
+    for (uint8_t i = 0; i < 3; i++)
+        keep_message(&list[i], (uint8_t)(1 + i), 5, 1);
+    for (int i = 0; i < 3; i++) {
+        r = i % 2 == 0 ? one : two;
+        ask_all(&list[i], 1, status);
+        assert_int_equal(status[0], 200);
+        r = i % 2 == 0 ? two : one;
+        ask_all(list, (size_t)i + 1, status);
+        for (int k = 0; k <= i; k++)
+            assert_int_equal(status[k], 401);
+    }
+    int64_t stored = rows("SELECT COUNT(*) FROM nonces");
+    assert_int_equal(rows("SELECT MAX(number) FROM nonces"), stored);
+    /* The database was set back, and goes on with numbers that were given before: the second relay looks at all of it. */
+    DB_RUN(&store.base, "DELETE FROM nonces WHERE number >= $1", db_i(stored - 1));
+    relay_close(one);
+    assert_ok(
+        relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7, .retention_days = 60}, &one));
+    r = one;
+    for (uint8_t i = 0; i < 3; i++) {
+        keep_message(&list[i], (uint8_t)(11 + i), 5, 1);
+        ask_all(&list[i], 1, status);
+        assert_int_equal(status[0], 200);
+    }
+    assert_true(rows("SELECT MAX(number) FROM nonces") > stored);
+    r = two;
+    ask_all(list, 3, status);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(status[i], 401);
+    relay_close(two);
+    r = one;
+}
+
+/* A batch that was not stored has used no nonce up. */
+static void nonces_of_a_failed_batch_are_good(void **state) {
+    static kept_request list[2];
+    int status[2];
+    make_group();
+    keep_message(&list[0], 1, 5, 1);
+    keep_message(&list[1], 2, 5, 1);
+    for (int at = -1; at < 12; at++) {
+        store.commit_fails = at < 0;
+        store.until = at;
+        ask_all(list, 2, status);
+        store.commit_fails = false;
+        store.until = -1;
+        if (status[0] == 200)
+            break;
+        assert_int_equal(status[0], 503);
+        assert_int_equal(status[1], 503);
+    }
+    ask_all(list, 2, status);
+    int good = status[0];
+    ask_all(list, 2, status);
+    assert_true(good == 200 || good == 401);
+    assert_int_equal(status[0], 401);
+    assert_int_equal(status[1], 401);
+    assert_int_equal(rows("SELECT COUNT(*) FROM events WHERE kind = 1"), 2);
+}
+
+/* When a minute begins, once: a request pays for its own nonce only. The newest row always stays. */
 static void old_nonces_go(void **state) {
     request rq = make_clinic();
     assert_int_equal(ask(&rq), 201);
     assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 1);
-    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(10));
+    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(12));
+    rq = make_clinic();
+    assert_int_equal(ask_at(&rq, NOW_MS + 60000), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 1);
+    assert_int_equal(rows("SELECT MIN(number) FROM nonces"), 2);
+    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(12));
     rq = make_clinic();
     assert_int_equal(ask_at(&rq, NOW_MS + 60000), 200);
     assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 2);
-    DB_RUN(&store.base, "UPDATE nonces SET minute = minute - $1", db_i(2));
-    rq = make_clinic();
-    assert_int_equal(ask_at(&rq, NOW_MS + 60000), 200);
-    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 3);
     rq = make_clinic();
     assert_int_equal(ask_at(&rq, NOW_MS + 120000), 200);
-    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 3);
+    assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), 2);
+    assert_int_equal(rows("SELECT MIN(number) FROM nonces"), 3);
+}
+
+/* Those of a minute go in no other's place, and a batch of several minutes is several rows. */
+static void minutes_are_apart(void **state) {
+    static const int64_t AWAY[] = {-300000, -60000, 0, 60000, 300000};
+    static char texts[5][3][600];
+    request rq[5];
+    make_group();
+    for (int round = 0; round < 2; round++) {
+        int64_t before = rows("SELECT COUNT(*) FROM nonces");
+        assert_true(relay_batch_begin(r, NOW_MS));
+        for (int i = 0; i < 5; i++) {
+            response rs;
+            if (round == 0) {
+                rq[i] = signed_request_at(NOW_MS + AWAY[i], METHOD_GET, "/v1/inbox", "after=0", SPAN_NONE, &device,
+                                          device_name);
+                memcpy(texts[i], request_texts, sizeof request_texts);
+                rq[i].signature_input = span_text(texts[i][0]);
+                rq[i].signature = span_text(texts[i][1]);
+            }
+            relay_handle(r, &rq[i], &rs);
+            assert_int_equal(rs.status, round == 0 ? 200 : 401);
+            response_free(&rs);
+        }
+        assert_true(relay_batch_end(r));
+        assert_int_equal(rows("SELECT COUNT(*) FROM nonces"), before + (round == 0 ? 5 : 0));
+    }
 }
 
 /* ---- what happens by itself */
@@ -714,6 +811,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(any_statement_of_messages_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_reads_are_committed_without_a_flush, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_nonce_counts_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nonces_are_known_to_others, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nonces_of_a_failed_batch_are_good, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(minutes_are_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_fetches_goes_and_leaves_a_gap, set_up, tear_down),
