@@ -442,7 +442,7 @@ VECTORS_BIN := $(if $(VECTORS_SRC),build/tests/vectors build/tests/vectors.wasm)
 INTEROP_NEEDS := build/tests/interop.wasm
 NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm build/tests/key_life.wasm build/types/glue/node.d.mts
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
-TEST_RUN = @node tests/run.mjs --vectors $(VECTORS)
+TEST_RUN = @node tests/run.mjs --vectors $(VECTORS) --jobs $(JOBS)
 
 test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(INTEROP_NEEDS) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
 	$(TEST_RUN) lint unit asan ctcheck vectors interop node conformance postgres e2e

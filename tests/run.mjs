@@ -1,5 +1,8 @@
-// run.mjs [--vectors DIR] SUITE…: runs the named suites, shows each test as it ends, and closes with the one line that
-// counts: `N passed, N failed, N skipped`. Exit status 1 when anything failed.
+// run.mjs [--vectors DIR] [--jobs N] SUITE…: runs the named suites and closes with the one line that counts: `N passed, N failed,
+// N skipped`. Exit status 1 when anything failed.
+//
+// N programs run at a time, of one suite or of two neighbours; each has its own folders, databases and ports (SOTTO_TEST_SLOT). What they
+// say is shown in their order, one after the other: of the first that has not ended, each test as it ends; of the others, when it is their turn.
 //
 // Every suite is a list of programs that write TAP (cmocka, node --test and our own scripts all can), read here in one way:
 //   - A test that has subtests is counted through them, and for itself only if it failed while they did not.
@@ -13,6 +16,10 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const MINUTES = 60_000;
+/** As many as the Makefile takes cores for by default. */
+const JOBS_DEFAULT = 2;
+/** Tests have ports for so many at a time: SLOTS in tests/node/support/relay.mjs. */
+const JOBS_MAX = 8;
 
 /**
  * @typedef {object} Program
@@ -201,44 +208,52 @@ class TapReader {
 
 /**
  * @param {Program} program
+ * @param {number} slot no other program runs in it meanwhile
+ * @param {(line: string) => void} say
  * @returns {Promise<Tally>}
  */
-async function run({ name, command, env = {}, timeout = 10 * MINUTES }) {
-  console.log(`\n== ${name}`);
-  const reader = new TapReader(name, (line) => console.log(`   ${line}`));
+async function run({ name, command, env = {}, timeout = 10 * MINUTES }, slot, say) {
+  say(`\n== ${name}`);
+  const show = (/** @type {string} */ line) => say(`   ${line}`);
+  const reader = new TapReader(name, show);
   const [file, ...args] = command;
   const path = file === process.execPath ? file : join(root, /** @type {string} */ (file));
   if (!existsSync(path)) {
-    console.log(`   no ${relative(root, path)}: it was not built`);
+    show(`no ${relative(root, path)}: it was not built`);
     return { passed: 0, failed: [`${name}: was not built`], skipped: 0 };
   }
   // NODE_TEST_CONTEXT would make a test run within a test report to its parent instead of to us.
   const { NODE_TEST_CONTEXT: _context, ...inherited } = process.env;
   const child = spawn(path, args, {
     cwd: root,
-    env: { ...inherited, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...inherited, SOTTO_TEST_SLOT: String(slot), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
     child.kill('SIGKILL');
   }, timeout);
-  const lines = createInterface({ input: child.stdout });
-  lines.on('line', (line) => reader.read(line));
-  const drained = new Promise((resolve) => lines.once('close', resolve));
+  const drained = Promise.all(
+    [child.stdout, child.stderr].map((stream) => {
+      const lines = createInterface({ input: stream });
+      lines.on('line', (line) => (stream === child.stdout ? reader.read(line) : show(line)));
+      return new Promise((resolve) => lines.once('close', resolve));
+    }),
+  );
   /** @type {{ code: number | null, signal: string | null }} */
   const end = await new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: null, signal: error.message }));
     child.once('exit', (code, signal) => resolve({ code, signal }));
   });
   clearTimeout(timer);
-  // A test's own child that outlives it may keep the pipe open; what is in it by now is all that is waited for.
-  await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
+  // A test's own child that outlives it may keep the pipes open; what is in them by now is all that is waited for.
+  await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 2000))]);
+  for (const stream of [child.stdout, child.stderr]) stream.destroy();
 
   const { passed, failed, skipped } = reader;
   const complain = (/** @type {string} */ what) => {
-    console.log(`   FAIL  ${what}`);
+    show(`FAIL  ${what}`);
     failed.push(`${name}: ${what}`);
   };
   if (timedOut) complain(`did not end within ${timeout / MINUTES} minutes`);
@@ -250,32 +265,73 @@ async function run({ name, command, env = {}, timeout = 10 * MINUTES }) {
 }
 
 const names = process.argv.slice(2);
-let vectors = '../shared/vectors';
-const option = names.indexOf('--vectors');
-if (option >= 0) [, vectors = vectors] = names.splice(option, 2);
-if (names.length === 0) throw new Error(`usage: run.mjs [--vectors DIR] SUITE…, of ${Object.keys(suites).join(', ')}`);
+/** @param {string} option @param {string} otherwise */
+function optionOf(option, otherwise) {
+  const at = names.indexOf(option);
+  return at < 0 ? otherwise : (names.splice(at, 2)[1] ?? otherwise);
+}
+const vectors = optionOf('--vectors', '../shared/vectors');
+const jobs = Math.min(JOBS_MAX, Number(optionOf('--jobs', String(JOBS_DEFAULT))));
+if (names.length === 0 || !(jobs >= 1)) throw new Error(`usage: run.mjs [--vectors DIR] [--jobs N] SUITE…, of ${Object.keys(suites).join(', ')}`);
 
+
+/** @typedef {{ program: Program, suite: string, lines: string[], began: number, ended: number, tally: Tally }} Task */
+
+/** @type {Task[]} */
+const tasks = [];
 /** @type {Tally} */
 const total = { passed: 0, failed: [], skipped: 0 };
-for (const name of names) {
-  const programs = suites[name]?.({ vectors });
-  if (programs === undefined) throw new Error(`no suite '${name}': there are ${Object.keys(suites).join(', ')}`);
-  const before = performance.now();
-  /** @type {Tally} */
-  const sum = { passed: 0, failed: [], skipped: 0 };
-  if (programs.length === 0) sum.failed.push(`${name}: the suite has no tests`);
-  for (const program of programs) {
-    const tally = await run(program);
-    sum.passed += tally.passed;
-    sum.failed.push(...tally.failed);
-    sum.skipped += tally.skipped;
-  }
-  const seconds = ((performance.now() - before) / 1000).toFixed(1);
-  console.log(`\n-- suite ${name}: ok ${sum.passed}, not ok ${sum.failed.length}, skip ${sum.skipped} in ${seconds} s`);
-  total.passed += sum.passed;
-  total.failed.push(...sum.failed);
-  total.skipped += sum.skipped;
+for (const suite of names) {
+  const programs = suites[suite]?.({ vectors });
+  if (programs === undefined) throw new Error(`no suite '${suite}': there are ${Object.keys(suites).join(', ')}`);
+  if (programs.length === 0) total.failed.push(`${suite}: the suite has no tests`);
+  for (const program of programs) tasks.push({ program, suite, lines: [], began: 0, ended: 0, tally: { passed: 0, failed: [], skipped: 0 } });
 }
+
+/** Of the tasks, the next to begin; and the first not yet shown to its end, whose lines are shown as they come. */
+let next = 0, shown = 0;
+
+/** @param {string} suite */
+function closeSuite(suite) {
+  const own = tasks.filter((task) => task.suite === suite), sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const { passed, failed, skipped } of own.map((task) => task.tally)) {
+    sum.passed += passed;
+    sum.failed += failed.length;
+    sum.skipped += skipped;
+    total.failed.push(...failed);
+  }
+  total.passed += sum.passed;
+  total.skipped += sum.skipped;
+  const seconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`;
+  const took = Math.max(...own.map((task) => task.ended)) - Math.min(...own.map((task) => task.began));
+  const [longest] = own.sort((a, b) => b.ended - b.began - (a.ended - a.began));
+  console.log(`\n-- suite ${suite}: ok ${sum.passed}, not ok ${sum.failed}, skip ${sum.skipped} in ${seconds(took)}`
+    + (longest === undefined || own.length === 1 ? '' : `; the longest was ${longest.program.name}, ${seconds(longest.ended - longest.began)}`));
+}
+
+/** Shows what waited for its turn. */
+function show() {
+  for (let task; (task = tasks[shown]); shown++) {
+    for (const line of task.lines.splice(0)) console.log(line);
+    if (task.ended === 0) return;
+    if (tasks[shown + 1]?.suite !== task.suite) closeSuite(task.suite);
+  }
+}
+
+/** @param {number} slot */
+async function work(slot) {
+  for (let task; (task = tasks[next++]); ) {
+    const { program, lines } = task;
+    task.began = performance.now();
+    task.tally = await run(program, slot, (line) => {
+      lines.push(line);
+      show();
+    });
+    task.ended = performance.now();
+    show();
+  }
+}
+await Promise.all(Array.from({ length: jobs }, (_, slot) => work(slot)));
 
 if (total.failed.length > 0) {
   console.log('\nFailed:');

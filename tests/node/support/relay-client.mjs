@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Postgres } from './postgres.mjs';
+import { freePort } from './relay.mjs';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 export const RELAY = process.env.SOTTO_RELAY ?? join(ROOT, 'build/sotto-relay');
@@ -207,7 +208,7 @@ export class RelayProcess {
         relay.folder = folder;
         relay.database = postgres ? ['--db', postgres.database()] : ['--data', folder];
         relay.options = { 'rate-device': 0, 'rate-address': 0, 'rate-enrol': 0, 'rate-invite': 0, 'rate-clinic': 0, ...options };
-        await relay.launch(0);
+        await relay.launch(await freePort());
         return relay;
     }
     /** Another on the same database. */
@@ -216,7 +217,7 @@ export class RelayProcess {
         relay.folder = mkdtempSync(join(tmpdir(), 'sotto-relay-'));
         relay.database = first.database;
         relay.options = first.options;
-        await relay.launch(0);
+        await relay.launch(await freePort());
         return relay;
     }
     /** `under`: a command that starts it, such as one that sets limits. */

@@ -1,5 +1,6 @@
 // relay.mjs: a real sotto-relay on a free port, with a data folder of its own, for tests.
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -12,16 +13,27 @@ const START_TIMEOUT = 10_000;
 /** Tests enrol in a minute what a clinic does in a week. */
 const NO_RATES = ['--rate-device', '0', '--rate-address', '0', '--rate-enrol', '0', '--rate-invite', '0', '--rate-clinic', '0'];
 
-/** @returns {Promise<number>} a port that nobody listened on a moment ago */
-export function freePort() {
-  return new Promise((resolve, reject) => {
+/** Programs of tests that run at a time (tests/run.mjs) have ports apart from each other's, and from those that the system gives out. */
+const SLOTS = 8, FIRST_PORT = 10_000, PORTS = 2_500;
+const slot = Number(process.env.SOTTO_TEST_SLOT ?? process.pid) % SLOTS;
+let offset = randomInt(PORTS);
+
+/** @param {number} port @returns {Promise<boolean>} */
+function nobodyListens(port) {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => (address !== null && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port'))));
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => void server.close(() => resolve(true)));
   });
+}
+
+/** @returns {Promise<number>} a port that nobody listens on, and that nobody gets while who asked for it is down for a moment */
+export async function freePort() {
+  for (let tried = 0; tried < PORTS; tried++) {
+    const port = FIRST_PORT + slot * PORTS + (offset++ % PORTS);
+    if (await nobodyListens(port)) return port;
+  }
+  throw new Error('no port is free');
 }
 
 /** A folder under the system's for temporary files; `remove` takes it away. @param {string} name */
