@@ -147,7 +147,7 @@ static void receive(connection *c) {
     ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    if (n <= 0 && l->running && l->phases[0].rate > 0 && c->number < l->senders && !c->busy) {
+    if (n <= 0 && l->phases[0].rate > 0 && c->number < l->senders && !c->busy) {
         close(c->fd); /* one that rested for so long that the server ended it */
         open_socket(c);
         return;
@@ -215,23 +215,25 @@ static phase *phase_of(load *l, int64_t ns) {
     return &l->phases[i - 1];
 }
 
+void latency_note(latencies *to, int64_t ns) {
+    if (to->n == to->room) {
+        to->room = to->room > 0 ? to->room * 2 : 65536;
+        to->ns = realloc(to->ns, to->room * sizeof *to->ns);
+        if (to->ns == NULL)
+            die("no memory");
+    }
+    to->ns[to->n++] = ns;
+}
+
 static void count_answer(connection *c, int status) {
     int64_t now = now_ns();
     phase *p = phase_of(c->load, c->begun_ns);
-    if (status == 429 || status == 503) {
-        p->refused++;
-        p->last_refused_ns = now;
-        return;
-    }
-    if (status >= 300)
+    bool refused = status == 429 || status == 503;
+    if (status >= 300 && !refused)
         die("connection %zu was answered %d:\n%.*s", c->number, status, (int)c->in_size, (const char *)c->in);
-    if (p->accepted == p->latency_room) {
-        p->latency_room = p->latency_room > 0 ? p->latency_room * 2 : 65536;
-        p->latency_ns = realloc(p->latency_ns, p->latency_room * sizeof *p->latency_ns);
-        if (p->latency_ns == NULL)
-            die("no memory");
-    }
-    p->latency_ns[p->accepted++] = now - c->begun_ns;
+    if (refused)
+        p->last_refused_ns = now;
+    latency_note(refused ? &p->refused : &p->accepted, now - c->begun_ns);
 }
 
 static void answered(connection *c, int status) {
@@ -300,29 +302,20 @@ static void run_open(load *l) {
             connection *c = l->free[l->free_first];
             l->free_first = (l->free_first + 1) % l->senders;
             l->free_count--;
+            phase *p = &l->phases[l->phase_of_next];
             begin(c, l->begun, due);
+            now = now_ns();
+            p->late_ns = now - due > p->late_ns ? now - due : p->late_ns;
+            p->busy_max = l->under_way > p->busy_max ? l->under_way : p->busy_max;
+            p->in_time += now < p->began_ns + (int64_t)(p->seconds * 1e9);
             in_phase++;
             due = next_due(l, &in_phase);
-        }
-        if (due <= now) {
-            size_t late = (size_t)((double)(now - due) * l->phases[l->phase_of_next].rate / 1e9);
-            l->backlog_max = late > l->backlog_max ? late : l->backlog_max;
         }
         serve(l, 1);
     }
 }
 
 static bool all_answered(load *l) { return l->under_way == 0; }
-
-static int compare_ns(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-void sort_ns(int64_t *p, size_t n) {
-    if (n > 0)
-        qsort(p, n, sizeof *p, compare_ns);
-}
 
 void load_run(load *l) {
     double cpu = servers_cpu(l), own = own_cpu_s();
@@ -347,8 +340,6 @@ void load_run(load *l) {
     l->wall_s = (double)(now_ns() - from) / 1e9;
     l->servers_cpu_s = servers_cpu(l) - cpu;
     l->own_cpu_s = own_cpu_s() - own;
-    for (size_t i = 0; i < l->phases_count; i++)
-        sort_ns(l->phases[i].latency_ns, l->phases[i].accepted);
 }
 
 void load_close(load *l) {
@@ -358,31 +349,46 @@ void load_close(load *l) {
         free(l->connections[i].out);
     }
     free(l->connections);
-    for (size_t i = 0; i < l->phases_count; i++)
-        free(l->phases[i].latency_ns);
+    for (size_t i = 0; i < l->phases_count; i++) {
+        free(l->phases[i].accepted.ns);
+        free(l->phases[i].refused.ns);
+    }
     free(l->free);
     close(l->epoll);
 }
 
 /* ---- results */
 
-int64_t percentile_ns(const int64_t *sorted, size_t n, double part) {
-    return n == 0 ? 0 : sorted[(size_t)((double)(n - 1) * part + 0.5)];
+static int compare_ns(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
 }
 
-void load_print(const load *l) {
-    printf("\"wall_s\":%.4f,\"servers_cpu_s\":%.2f,\"own_cpu_s\":%.3f,\"backlog\":%zu,\"phases\":[", l->wall_s,
-           l->servers_cpu_s, l->own_cpu_s, l->backlog_max);
+static double percentile_ms(const latencies *sorted, double part) {
+    return sorted->n == 0 ? 0 : (double)sorted->ns[(size_t)((double)(sorted->n - 1) * part + 0.5)] / 1e6;
+}
+
+void latencies_print(latencies *l) {
+    if (l->n > 0)
+        qsort(l->ns, l->n, sizeof *l->ns, compare_ns);
+    printf("\"count\":%zu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f", l->n, percentile_ms(l, 0.5),
+           percentile_ms(l, 0.99), percentile_ms(l, 1));
+}
+
+void load_print(load *l) {
+    printf("\"wall_s\":%.4f,\"servers_cpu_s\":%.2f,\"own_cpu_s\":%.3f,\"phases\":[", l->wall_s, l->servers_cpu_s,
+           l->own_cpu_s);
     for (size_t i = 0; i < l->phases_count; i++) {
-        const phase *p = &l->phases[i];
-        double last = p->refused > 0 ? (double)(p->last_refused_ns - p->began_ns) / 1e6 : 0;
+        phase *p = &l->phases[i];
+        double last = p->refused.n > 0 ? (double)(p->last_refused_ns - p->began_ns) / 1e6 : 0;
         printf(
-            "%s{\"asked_rate\":%.1f,\"accepted\":%zu,\"refused\":%zu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
-            "\"last_refused_ms\":%.1f}",
-            i > 0 ? "," : "", p->rate, p->accepted, p->refused,
-            (double)percentile_ns(p->latency_ns, p->accepted, 0.5) / 1e6,
-            (double)percentile_ns(p->latency_ns, p->accepted, 0.99) / 1e6,
-            (double)percentile_ns(p->latency_ns, p->accepted, 1) / 1e6, last);
+            "%s{\"asked_rate\":%.1f,\"offered_rate\":%.1f,\"late_ms\":%.3f,\"busy_max\":%zu,\"last_refused_ms\":%.1f,"
+            "\"accepted\":{",
+            i > 0 ? "," : "", p->rate, (double)p->in_time / p->seconds, (double)p->late_ns / 1e6, p->busy_max, last);
+        latencies_print(&p->accepted);
+        printf("},\"refused\":{");
+        latencies_print(&p->refused);
+        printf("}}");
     }
     printf("]");
 }

@@ -39,13 +39,21 @@ struct connection {
     int64_t begun_ns;
 };
 
+/* How long each took. */
+typedef struct latencies {
+    int64_t *ns;
+    size_t n, room;
+} latencies;
+
 /* A closed loop (rate 0): each connection has one request under way until its own are sent or the time is over. An open one: a
  * request begins when it is due, on any free connection; its time counts from when it was due. */
 typedef struct phase {
     double rate, seconds;
     int64_t began_ns, last_refused_ns; /* the latter: of a request due in this phase, when that was answered */
-    int64_t *latency_ns;               /* of those accepted; sorted when the run is over */
-    size_t accepted, refused, latency_room;
+    latencies accepted, refused;       /* of those due in it */
+    int64_t late_ns; /* the most that one was begun after it was due: then it was not this rate that was offered */
+    size_t in_time;  /* of those due in it, begun in it */
+    size_t busy_max; /* connections */
 } phase;
 
 struct load {
@@ -63,7 +71,6 @@ struct load {
     void (*on_answer)(connection *c, int status); /* instead of counting, for those that have their own way */
 
     double wall_s, servers_cpu_s, own_cpu_s; /* results */
-    size_t backlog_max;                      /* requests that were due and found no free connection */
 
     int epoll; /* its own from here */
     size_t under_way, begun, phase_of_next, free_first, free_count, unready, connected;
@@ -92,8 +99,9 @@ bool load_serve(load *l, bool (*done)(load *l), double seconds);
 /* Closes the connections. */
 void load_close(load *l);
 /* The members of a JSON object, without its braces: what load_run found. */
-void load_print(const load *l);
-int64_t percentile_ns(const int64_t *sorted, size_t n, double part);
-void sort_ns(int64_t *p, size_t n);
+void load_print(load *l);
+void latency_note(latencies *to, int64_t ns);
+/* The median and the like, as members of a JSON object; sorts. */
+void latencies_print(latencies *l);
 
 #endif

@@ -63,10 +63,17 @@ extern const protocol NATS_SENDER, NATS_READER, MQTT_SENDER, MQTT_READER; /* `mo
 struct load_bytes nats_message(size_t sender, size_t size);
 struct load_bytes mqtt_message(size_t sender, size_t number, size_t size);
 
-/* ---- limits (load_limits.c): so many rows of so many bytes, so many in a transaction; rows a second */
+/* ---- limits (load_limits.c): rows of so many bytes, so many in a transaction; rows a second */
 
-double limit_sqlite(const char *file, size_t count, size_t batch, size_t size);
-double limit_postgres(const char *database, size_t count, size_t batch, size_t size);
+typedef struct limit_work {
+    size_t count, batch, size;
+    /* Each row has an Ed25519 signature, verified before it is inserted, on all processors, beside the inserts of the batch
+     * before. With batches of one nothing is verified ahead: their only sender waits for his answer. */
+    bool verify;
+} limit_work;
+
+double limit_sqlite(const char *file, const limit_work *w);
+double limit_postgres(const char *database, const limit_work *w);
 /* Ed25519 verifications in a second of processor time. */
 double limit_verify(void);
 

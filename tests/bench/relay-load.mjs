@@ -1,8 +1,9 @@
 // relay-load.mjs: `make bench-relay`. The relay under load beside NATS JetStream, Mosquitto and bare inserts, in the same run, on the same
 // work: one message of 1 KB is stored for one reader, who reads and acknowledges. All take turns, round by round, so that each
-// stands beside the others under the same load of the machine; medians are shown. Prints tables and writes build/bench-relay.json. A
+// stands beside the others under the same load of the machine; those whose turn it is not stand still, and what they wrote is on the disk
+// before. Medians are shown. Prints tables and writes build/bench-relay.json. A
 // benchmark asserts nothing; that every accepted message arrived is checked, for else it would not have been that work.
-// LONG=1: up to 10^7 stored messages (7 GB on the disk) instead of 10^6. ONLY=part,… of send, growth, relays, waiting, overload.
+// LONG=1: up to 10^7 stored messages (17 GB on the disk in all) instead of 10^6. ONLY=part,… of send, growth, relays, waiting, overload.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,23 +19,28 @@ import { ROOT, median, output } from './support.mjs';
 const LOAD = join(ROOT, 'build/tests/relay_load');
 const ROUNDS = 3;
 const SECONDS = 1.5; // of one measurement
+const LIMIT_SECONDS = 0.7;
 const SIZE = 1024;
 const SENDERS = [1, 32, 256];
-const MOST = 40_000; // messages signed ahead: 70 MB
-const LIMITS = ['prlimit', '--nofile=20000:20000']; // a relay with so many connections is started under
+const MOST = 60_000; // messages signed ahead: 100 MB
+const LIMITS = ['prlimit', '--nofile=20000:20000']; // a relay with so many connections, and its load, are started under
+const SPREAD = [96, 288]; // senders, over one, two and three relays
 const WAITERS = 10_000;
-const OPEN = 3000; // connections of an open loop: enough that a request that is due finds a free one
+const OPEN = 12_000; // connections of an open loop: a request that is due finds a free one as long as answers take below half a second
+const LATE_MS = 100; // so late has a request begun that the load was another one
+const INSISTING = 3000; // connections that ask again as soon as they are refused
 const PHASES = [
-  { what: 'half of that', part: 0.5, seconds: 3 },
-  { what: 'twice that', part: 2, seconds: 6 },
-  { what: 'then half again', part: 0.5, seconds: 4 },
+  { what: 'half of that, 3 s', part: 0.5, seconds: 3, aim: '' },
+  { what: 'twice that, 6 s', part: 2, seconds: 6, aim: 'bounded' },
+  { what: 'half again, its first second', part: 0.5, seconds: 1, aim: 'no more refused' },
+  { what: 'half again, 3 s more', part: 0.5, seconds: 3, aim: 'as before' },
 ];
 const LONG = process.env.LONG === '1';
 const ONLY = process.env.ONLY?.split(',');
 const FOLDER = mkdtempSync(join(tmpdir(), 'sotto-bench-relay-'));
 
-/** @typedef {{ rate: number, p50: number, p99: number, max: number, cpu_us: number, accepted: number, refused: number, batch: number }} Measured */
-/** @typedef {{ name: string, protocol: string, ports: number[], pids: () => number[], devices?: string, metrics?: number, readers?: number }} Server */
+/** @typedef {{ rate: number, p50: number, p99: number, max: number, cpu_us: number, load_us: number, accepted: number, refused: number, batch: number }} Measured */
+/** `still`: those of its processes that stand still when it is not its turn. @typedef {{ name: string, protocol: string, ports: number[], pids: () => number[], still: () => number[], devices?: string, metrics?: number, readers?: number }} Server */
 
 /** @type {Record<string, any>} */
 const raw = {};
@@ -44,7 +50,7 @@ const ends = [];
 /** @param {string} command @param {Record<string, string | number>} options @returns {string[]} */
 const args = (command, options) => [command, ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])];
 /** @param {string} command @param {Record<string, string | number>} options @returns {Promise<any>} */
-const load = async (command, options) => JSON.parse(await output(LOAD, args(command, options)));
+const load = async (command, options) => JSON.parse(await output(String(LIMITS[0]), [...LIMITS.slice(1), LOAD, ...args(command, options)]));
 
 /** Numbers of a relay's metrics, by name. @param {number} port @returns {Promise<Record<string, number>>} */
 async function metrics(port) {
@@ -78,7 +84,10 @@ async function relay(database) {
 async function setUp(name, relays, more, { clinics = 1, senders = 256, waiters = 0 } = {}) {
   const devices = join(FOLDER, `${name.replace(/\W+/g, '-')}.devices`);
   await load('setup', { port: relays[0].port, devices, clinics, senders, waiters });
-  return { name, protocol: 'relay', ports: relays.map((r) => r.port), pids: () => [...relays.map((r) => r.child.pid), ...more()], devices, metrics: relays[0].metrics, readers: clinics };
+  const pids = () => relays.map((r) => r.child.pid);
+  // One on PostgreSQL goes on: each of the two would take the other for lost.
+  const still = () => (more().length === 0 ? pids() : []);
+  return { name, protocol: 'relay', ports: relays.map((r) => r.port), pids: () => [...pids(), ...more()], still, devices, metrics: relays[0].metrics, readers: clinics };
 }
 
 /** The server's own process and those it has made. @param {Postgres} postgres */
@@ -91,8 +100,15 @@ const postmaster = (postgres) => Number(readFileSync(join(postgres.data, 'postma
 
 // ---- one measurement
 
+/** What was written before is on the disk: the kernel would put it there during the next measurement, and in front of its flushes. */
+const settle = () => spawnSync('sync');
+
+/** @param {Server[]} servers @param {'SIGSTOP' | 'SIGCONT'} signal */
+const signalAll = (servers, signal) => servers.forEach((s) => s.still().forEach((pid) => process.kill(pid, signal)));
+
 /** @param {Server} server @param {number} senders @param {number} count @param {number} seconds @returns {Promise<Measured>} */
 async function send(server, senders, count, seconds) {
+  settle();
   const before = server.metrics === undefined ? {} : await metrics(server.metrics);
   const r = await load('send', {
     protocol: server.protocol,
@@ -106,18 +122,19 @@ async function send(server, senders, count, seconds) {
     ...(server.devices === undefined ? {} : { devices: server.devices }),
   });
   const after = server.metrics === undefined ? {} : await metrics(server.metrics);
-  const [phase] = r.phases;
-  if (!r.all_read) throw new Error(`${server.name}: of ${phase.accepted} accepted messages ${r.read} were read`);
+  const { accepted, refused } = r.phases[0];
+  if (!r.all_read) throw new Error(`${server.name}: of ${accepted.count} accepted messages ${r.read} were read`);
   const batches = (after.sotto_batch_requests_count ?? 0) - (before.sotto_batch_requests_count ?? 0);
   return {
-    rate: phase.accepted / r.wall_s,
-    p50: phase.p50_ms,
-    p99: phase.p99_ms,
-    max: phase.max_ms,
-    cpu_us: (r.servers_cpu_s * 1e6) / phase.accepted,
-    accepted: phase.accepted,
-    refused: phase.refused,
-    batch: batches > 0 ? phase.accepted / batches : 0, // messages of a transaction; the reader's requests are in it too
+    rate: accepted.count / r.wall_s,
+    p50: accepted.p50_ms,
+    p99: accepted.p99_ms,
+    max: accepted.max_ms,
+    cpu_us: (r.servers_cpu_s * 1e6) / accepted.count,
+    load_us: (r.own_cpu_s * 1e6) / accepted.count,
+    accepted: accepted.count,
+    refused: refused.count,
+    batch: batches > 0 ? accepted.count / batches : 0, // messages of a transaction; the reader's requests are in it too
   };
 }
 
@@ -133,14 +150,19 @@ async function takeTurns(servers, senders, beside) {
   const rounds = new Map(servers.map((s) => [s.name, []]));
   /** @type {Map<string, number>} */
   const counts = new Map();
-  for (const s of servers) counts.set(s.name, await calibrate(s, senders));
-  for (let i = 0; i < ROUNDS; i++) {
+  signalAll(servers, 'SIGSTOP');
+  for (let i = -1; i < ROUNDS; i++) {
     for (const s of i % 2 === 0 ? servers : [...servers].reverse()) {
-      const measured = await send(s, senders, counts.get(s.name) ?? 0, SECONDS);
+      signalAll([s], 'SIGCONT');
+      const measured = i < 0 ? undefined : await send(s, senders, counts.get(s.name) ?? 0, SECONDS);
+      if (measured === undefined) counts.set(s.name, await calibrate(s, senders));
+      signalAll([s], 'SIGSTOP');
+      if (measured === undefined) continue;
       rounds.get(s.name)?.push(measured);
       await beside?.(s, measured);
     }
   }
+  signalAll(servers, 'SIGCONT');
   return rounds;
 }
 
@@ -160,6 +182,10 @@ const heading = (text) => console.log(`## ${text}\n`);
 
 const OURS = 'relay, SQLite', OURS_PG = 'relay, PostgreSQL', NATS = 'NATS JetStream, each write synchronous', NATS_DEFAULT = 'NATS JetStream, default';
 const MQTT = 'Mosquitto QoS 1, saved on each change', MQTT_DEFAULT = 'Mosquitto QoS 1, default';
+const LIMIT_NAMES = {
+  bare: (/** @type {string} */ of) => `bare ${of === OURS ? 'SQLite' : 'PostgreSQL'} inserts`,
+  verified: (/** @type {string} */ of) => `bare ${of === OURS ? 'SQLite' : 'PostgreSQL'} inserts, one Ed25519 verification each`,
+};
 const GUARANTEE = {
   [OURS]: 'on disk when answered',
   [OURS_PG]: 'on disk when answered',
@@ -189,7 +215,7 @@ async function sending() {
     try {
       const peer = await starter();
       ends.push(() => peer.stop());
-      servers.push({ name, protocol: peer.protocol, ports: [peer.port], pids: () => peer.pids() });
+      servers.push({ name, protocol: peer.protocol, ports: [peer.port], pids: () => peer.pids(), still: () => peer.pids() });
     } catch (error) {
       console.log(`without ${name}: ${error instanceof Error ? error.message : error}\n`);
     }
@@ -200,72 +226,84 @@ async function sending() {
     [OURS, `sqlite:${join(FOLDER, 'limit.db')}`],
     [OURS_PG, postgres === undefined ? '' : postgres.database()],
   ]);
-  /** @type {Map<string, { measured: Measured, rounds: Measured[], ratio: number, limit: number }>[]} */
+  /** @typedef {{ measured: Measured, rounds: Measured[], bare: number[], verified: number[] }} Cell */
+  /** @type {Map<string, Cell>[]} */
   const columns = [];
   for (const senders of SENDERS) {
-    /** @type {Map<string, number[]>} */
-    const bare = new Map([...limits.keys()].map((k) => [k, []]));
-    // The limit of a round comes right after it, with the batches that the relay had in it.
+    /** Of each relay, round by round. @type {Record<'bare' | 'verified', Map<string, number[]>>} */
+    const found = { bare: new Map(), verified: new Map() };
+    // The limits of a round come right after it, with the batches that the relay had in it.
     const rounds = await takeTurns(servers, senders, async (server, measured) => {
-      const to = limits.get(server.name);
-      if (to === undefined) return;
+      const database = limits.get(server.name);
+      if (database === undefined) return;
       const batch = Math.max(1, Math.round(measured.batch));
-      const guess = await load('limit', { database: to, count: batch * 20, batch, size: SIZE });
-      bare.get(server.name)?.push((await load('limit', { database: to, count: Math.ceil(guess.rate / 2 / batch) * batch, batch, size: SIZE })).rate);
+      for (const [name, list] of Object.entries(found)) {
+        const what = { database, batch, size: SIZE, verify: name === 'verified' ? 1 : 0 };
+        settle();
+        const guess = await load('limit', { ...what, count: batch * 20 });
+        const { rate } = await load('limit', { ...what, count: Math.ceil((guess.rate * LIMIT_SECONDS) / batch) * batch });
+        list.set(server.name, [...(list.get(server.name) ?? []), rate]);
+      }
     });
-    columns.push(
-      new Map(
-        [...rounds].map(([name, list]) => {
-          const limit = bare.get(name) ?? [];
-          return [name, { measured: medians(list), rounds: list, limit: limit.length > 0 ? median(limit) : 0, ratio: limit.length > 0 ? median(list.map((m, i) => m.rate / (limit[i] ?? NaN))) : 0 }];
-        }),
-      ),
-    );
-    raw.send[senders] = { rounds: Object.fromEntries(rounds), limits: Object.fromEntries(bare) };
+    columns.push(new Map([...rounds].map(([name, list]) => [name, { measured: medians(list), rounds: list, bare: found.bare.get(name) ?? [], verified: found.verified.get(name) ?? [] }])));
+    raw.send[senders] = { rounds: Object.fromEntries(rounds), bare: Object.fromEntries(found.bare), verified: Object.fromEntries(found.verified) };
   }
-  heading(`Accepted messages a second (${SIZE} bytes, one reader); latency p50 / p99 in ms; processor time of the server a message in µs`);
+  heading(`Accepted messages a second (${SIZE} bytes, one reader); latency p50 / p99 in ms; processor time a message in µs, of the server + of the load`);
   const head = ['', ...SENDERS.flatMap((n) => [`${n} sender${n > 1 ? 's' : ''}`, 'p50 / p99', 'µs']), 'an answer means'];
   /** @param {string} name */
   const row = (name) => [
     name,
     ...columns.flatMap((column) => {
       const m = column.get(name)?.measured;
-      return m === undefined ? ['-', '-', '-'] : [figure(m.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us)];
+      return m === undefined ? ['-', '-', '-'] : [figure(m.rate), `${figure(m.p50)} / ${figure(m.p99)}`, `${figure(m.cpu_us)} + ${figure(m.load_us)}`];
     }),
     GUARANTEE[/** @type {keyof typeof GUARANTEE} */ (name)] ?? '',
   ];
-  /** @param {string} name @param {string} what */
-  const limitRow = (name, what) => [what, ...columns.flatMap((c) => [figure(c.get(name)?.limit ?? 0), `batches of ${Math.max(1, Math.round(c.get(name)?.measured.batch ?? 0))}`, '']), GUARANTEE.limit];
+  /** @param {string} name @param {'bare' | 'verified'} limit */
+  const limitRow = (name, limit) => [
+    `limit: ${LIMIT_NAMES[limit](name)}`,
+    ...columns.flatMap((c) => [figure(median(c.get(name)?.[limit] ?? [])), `batches of ${Math.max(1, Math.round(c.get(name)?.measured.batch ?? 0))}`, '']),
+    GUARANTEE.limit,
+  ];
   const ours = servers.filter((s) => s.protocol === 'relay').map((s) => s.name);
-  table([head, ...servers.map((s) => row(s.name)), ...ours.map((name) => limitRow(name, name === OURS ? 'limit: bare SQLite inserts' : 'limit: bare PostgreSQL inserts'))]);
+  table([head, ...servers.map((s) => row(s.name)), ...ours.flatMap((name) => [limitRow(name, 'bare'), limitRow(name, 'verified')])]);
   heading('Ratios');
   /** Of each round, since both had the same machine in it. @param {string} of @param {string} to */
   const ratio = (of, to) => columns.map((c) => figure(median((c.get(of)?.rounds ?? []).map((m, i) => m.rate / (c.get(to)?.rounds[i]?.rate ?? NaN)))));
+  /** @param {string} name @param {'bare' | 'verified'} limit */
+  const limitRatio = (name, limit) => [
+    `${name} / ${LIMIT_NAMES[limit](name)}`,
+    ...columns.map((c) => figure(median((c.get(name)?.rounds ?? []).map((m, i) => m.rate / (c.get(name)?.[limit][i] ?? NaN))))),
+    '>= 0.70',
+  ];
   const names = (/** @type {string} */ of) => servers.filter((s) => s.protocol !== 'relay' && s.name !== of).map((s) => s.name);
   table([
     ['ours / theirs', ...SENDERS.map((n) => `${n} sender${n > 1 ? 's' : ''}`), 'aim'],
-    ...ours.map((name) => [`${name} / bare inserts`, ...columns.map((c) => figure(c.get(name)?.ratio ?? NaN)), '>= 0.70']),
+    ...ours.flatMap((name) => [limitRatio(name, 'bare'), limitRatio(name, 'verified')]),
     ...ours.flatMap((name) => names(name).map((peer) => [`${name} / ${peer}`, ...ratio(name, peer), peer === NATS ? '> 1, equally durable' : peer === MQTT ? '> 1, theirs less durable' : '(less durable)'])),
   ]);
-  console.log(`Each request is signed: one core verifies ${figure(verify)} Ed25519 signatures a second, ${figure(1e6 / verify)} µs each.\n`);
+  console.log(`Each request to the relay is signed: one core verifies ${figure(verify)} Ed25519 signatures a second, ${figure(1e6 / verify)} µs each.\n`);
 }
 
-async function growth() {
-  const sizes = [1e4, 1e5, 1e6, ...(LONG ? [1e7] : [])];
+/** The cost of a message with ever more stored ones. @param {'SQLite' | 'PostgreSQL'} kind @param {Postgres} [postgres] */
+async function grow(kind, postgres) {
+  const sizes = [1e4, 1e5, 1e6, ...(LONG ? [1e7] : [])], senders = 32;
   const servers = [];
   for (const size of sizes) {
-    const r = await relay([]);
-    const server = await setUp(`10^${Math.log10(size)} stored`, [r], () => [], { senders: 32 });
+    const database = postgres?.database();
+    const r = await relay(database === undefined ? [] : ['--db', database]);
+    const server = await setUp(`10^${Math.log10(size)} stored`, [r], () => (postgres === undefined ? [] : postgresPids(postgres)), { senders });
     await r.kill('SIGTERM');
     const from = performance.now();
-    seed(join(r.folder, 'relay.db'), size);
-    raw[`seconds to seed ${size}`] = (performance.now() - from) / 1000;
+    seed(database ?? join(r.folder, 'relay.db'), size);
+    raw[`seconds to seed ${size} in ${kind}`] = (performance.now() - from) / 1000;
     await r.launch(r.port, LIMITS);
-    servers.push({ server, bytes: statSync(join(r.folder, 'relay.db')).size });
+    const bytes = postgres === undefined || database === undefined ? statSync(join(r.folder, 'relay.db')).size : Number(/^ +(\d+)$/m.exec(postgres.query(database, 'SELECT pg_database_size(current_database())'))?.[1]);
+    servers.push({ server, bytes });
   }
-  const rounds = await takeTurns(servers.map((s) => s.server), 32);
-  raw.growth = Object.fromEntries(rounds);
-  heading(`Cost of a message as stored messages grow (SQLite, 32 senders; those stored have bodies of ${SEEDED_SIZE} bytes)`);
+  const rounds = await takeTurns(servers.map((s) => s.server), senders);
+  raw[`growth, ${kind}`] = Object.fromEntries(rounds);
+  heading(`Cost of a message as stored messages grow (${kind}, ${senders} senders; those stored have bodies of ${SEEDED_SIZE} bytes)`);
   const first = medians(rounds.get(servers[0]?.server.name ?? '') ?? []);
   table([
     ['', 'messages/s', 'p50 / p99 ms', 'µs of processor', 'of the first', 'database', 'aim'],
@@ -276,25 +314,37 @@ async function growth() {
   ]);
 }
 
+async function growth() {
+  await grow('SQLite');
+  for (const end of ends.splice(0).reverse()) await end();
+  if (absent() !== undefined) return console.log('without growth in PostgreSQL: none is installed\n');
+  const postgres = await Postgres.start();
+  ends.push(() => postgres.stop());
+  await grow('PostgreSQL', postgres);
+}
+
 async function several() {
   if (absent() !== undefined) return console.log('without several relays: no PostgreSQL is installed\n');
   const postgres = await Postgres.start();
   ends.push(() => postgres.stop());
   const database = postgres.database(), relays = [];
   for (let i = 0; i < 3; i++) relays.push(await relay(['--db', database]));
-  const clinics = 12, senders = 96;
+  const clinics = 12, most = Math.max(...SPREAD);
   const servers = [];
-  for (let n = 1; n <= 3; n++) servers.push(await setUp(`${n} relay${n > 1 ? 's' : ''}`, relays.slice(0, n), () => postgresPids(postgres), { clinics, senders }));
-  const rounds = await takeTurns(servers, senders);
-  raw.relays = Object.fromEntries(rounds);
-  heading(`Relays on one PostgreSQL (${senders} senders of ${clinics} clinics, spread over the relays; relays, database and load share the machine's processors)`);
-  const first = medians(rounds.get('1 relay') ?? []);
+  for (let n = 1; n <= 3; n++) servers.push(await setUp(`${n} relay${n > 1 ? 's' : ''}`, relays.slice(0, n), () => postgresPids(postgres), { clinics, senders: most }));
+  const columns = [];
+  for (const senders of SPREAD) columns.push(await takeTurns(servers, senders));
+  raw.relays = Object.fromEntries(SPREAD.map((n, i) => [n, Object.fromEntries(columns[i] ?? [])]));
+  heading(`Relays on one PostgreSQL (senders of ${clinics} clinics, spread over the relays; relays, database and load share the machine's processors)`);
   table([
-    ['', 'messages/s', 'of one', 'p50 / p99 ms', 'µs of processor', 'refused'],
-    ...servers.map((s) => {
-      const m = medians(rounds.get(s.name) ?? []);
-      return [s.name, figure(m.rate), figure(m.rate / first.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us), figure(m.refused)];
-    }),
+    ['', ...SPREAD.flatMap((n) => [`${n} senders: messages/s`, 'of one', 'p50 / p99 ms', 'µs of processor', 'refused'])],
+    ...servers.map((s) => [
+      s.name,
+      ...columns.flatMap((rounds) => {
+        const m = medians(rounds.get(s.name) ?? []), first = medians(rounds.get('1 relay') ?? []);
+        return [figure(m.rate), figure(m.rate / first.rate), `${figure(m.p50)} / ${figure(m.p99)}`, figure(m.cpu_us), figure(m.refused)];
+      }),
+    ]),
   ]);
 }
 
@@ -360,32 +410,36 @@ async function overload() {
   const r = await relay([]);
   const server = await setUp('overload', [r], () => [], { senders: 256 });
   const pids = String(r.child.pid);
-  const served = [], saturated = [];
+  const served = [], insisting = [];
   for (let i = 0; i < ROUNDS; i++) {
     served.push(await send(server, 256, MOST / 2, SECONDS));
-    saturated.push(await send(server, OPEN, MOST, 2 * SECONDS));
+    insisting.push(await send(server, INSISTING, MOST, 2 * SECONDS));
   }
   const most = median(served.map((m) => m.rate));
   const phases = PHASES.map(({ part, seconds }) => `${Math.round(most * part)}:${seconds}`).join(',');
   const count = Math.ceil(most * PHASES.reduce((sum, { part, seconds }) => sum + part * seconds, 0.1));
+  settle();
   const run = await load('send', { protocol: 'relay', port: r.port, senders: OPEN, count, phases, pids, devices: String(server.devices), readers: 1 });
-  const accepted = run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p.accepted, 0);
-  const refused = run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p.refused, 0);
-  const each = median(served.map((m) => m.cpu_us)), refusal = (run.servers_cpu_s * 1e6 - accepted * each) / refused;
-  raw.overload = { served, saturated, most, run, each, refusal };
-  heading(`Overload (SQLite, ${OPEN.toLocaleString('en-US')} connections, open loop; it takes ${figure(most)} a second from 256 that wait for their answers)`);
+  /** @param {'accepted' | 'refused'} which */
+  const all = (which) => run.phases.reduce((/** @type {number} */ sum, /** @type {any} */ p) => sum + p[which].count, 0);
+  const each = median(served.map((m) => m.cpu_us)), refusal = (run.servers_cpu_s * 1e6 - all('accepted') * each) / all('refused');
+  raw.overload = { served, insisting, most, run, each, refusal };
+  heading(`Overload (SQLite, ${OPEN.toLocaleString('en-US')} connections, open loop: times count from when a request was due; the relay takes ${figure(most)} a second from 256 that wait for their answers)`);
   table([
-    ['', 'asked/s', 'accepted/s', 'refused', 'p50 ms', 'p99 ms', 'max ms', 'last refusal', 'aim'],
-    ...PHASES.map(({ what, seconds }, i) => {
-      const p = run.phases[i];
-      const last = p.refused === 0 ? 'none' : `${figure(p.last_refused_ms / 1000)} s after its begin`;
-      return [what, figure(p.asked_rate), figure(p.accepted / seconds), `${figure((100 * p.refused) / (p.accepted + p.refused))} %`, figure(p.p50_ms), figure(p.p99_ms), figure(p.max_ms), last, ['', 'bounded', 'at once as before'][i] ?? ''];
+    ['', 'due/s', 'begun/s', 'accepted/s', 'p50 / p99 / max ms', 'refused/s', 'p50 / p99 / max ms', 'last refusal', 'aim'],
+    ...PHASES.map(({ what, seconds, aim }, i) => {
+      const p = run.phases[i], late = p.late_ms > LATE_MS;
+      const times = (/** @type {any} */ l) => (late || l.count === 0 ? '-' : [l.p50_ms, l.p99_ms, l.max_ms].map(figure).join(' / '));
+      const last = p.refused.count === 0 ? 'none' : `${figure(p.last_refused_ms / 1000)} s after its begin`;
+      const begun = `${figure(p.offered_rate)}${late ? `, late by ${figure(p.late_ms)} ms` : ''}`;
+      return [what, figure(p.asked_rate), begun, figure(p.accepted.count / seconds), times(p.accepted), figure(p.refused.count / seconds), times(p.refused), last, aim];
     }),
   ]);
-  console.log(`A served message takes ${figure(each)} µs of the relay's processor${refused > 0 ? `, a refused one ${figure(refusal)} (with all that so many connections cost)` : ''}.`);
-  console.log(`Of ${OPEN.toLocaleString('en-US')} who ask again at once, whatever Retry-After says, it takes ${figure(median(saturated.map((m) => m.rate)))} a second and refuses ${figure(median(saturated.map((m) => m.refused / (2 * SECONDS))))}.`);
-  if (run.backlog > 0) console.log(`Up to ${figure(run.backlog)} requests that were due found no free connection; their time counts from when they were due.`);
-  console.log('');
+  for (const [i, p] of run.phases.entries())
+    if (p.late_ms > LATE_MS) console.log(`${PHASES[i]?.what}: ${p.busy_max === OPEN ? 'all connections waited for their answers' : 'the load was too slow'}, so this was not offered; its times mean nothing.`);
+  console.log(`The load took ${figure(run.own_cpu_s / run.wall_s)} of a processor, the relay ${figure(run.servers_cpu_s / run.wall_s)}.`);
+  console.log(`A served message takes ${figure(each)} µs of the relay's processor${all('refused') > 0 ? `, a refused one ${figure(refusal)} (with all that so many connections cost)` : ''}.`);
+  console.log(`Of ${INSISTING.toLocaleString('en-US')} who ask again at once, whatever Retry-After says, it takes ${figure(median(insisting.map((m) => m.rate)))} a second and refuses ${figure(median(insisting.map((m) => m.refused / (2 * SECONDS))))}.\n`);
 }
 
 const PARTS = { send: sending, growth, relays: several, waiting, overload };

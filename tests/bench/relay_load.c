@@ -5,7 +5,7 @@
  *          [--phases RATE:SECONDS,…] [--readers N] [--pids PID,…] [--size BYTES]
  *   wait   --port P --devices FILE [--stream 1]   connects all waiters, says "waiting" when all have asked, and on a line from stdin
  *                                             sends one message to each of their groups and times its arrival at each of them
- *   limit  --database sqlite:FILE|postgres://… --count N --batch N [--size BYTES]
+ *   limit  --database sqlite:FILE|postgres://… --count N --batch N [--size BYTES] [--verify 1]
  *   limit  --verify 1 */
 #define _GNU_SOURCE /* memmem */
 #include <poll.h>
@@ -18,6 +18,7 @@
 #define PORTS_MAX 8
 #define MESSAGE_SIZE 1024
 #define READ_ALL_S 30
+#define SETTLE_S 2
 #define GATHER_S 120 /* until ten thousand have asked or heard */
 
 static const char *option(int argc, char **argv, const char *name, const char *missing) {
@@ -69,6 +70,8 @@ static void phases_of(const char *text, double seconds, load *l) {
     }
 }
 
+static bool never(load *l) { return l->senders > l->connected; }
+
 /* ---- send */
 
 static size_t messages_read(load *l) {
@@ -83,7 +86,7 @@ static size_t messages_read(load *l) {
 static bool all_read(load *l) {
     size_t accepted = 0;
     for (size_t i = 0; i < l->phases_count; i++)
-        accepted += l->phases[i].accepted;
+        accepted += l->phases[i].accepted.n;
     return messages_read(l) >= accepted;
 }
 
@@ -128,6 +131,8 @@ static void send_messages(int argc, char **argv) {
         }
     }
     load_greet(&l);
+    if (l.phases[0].rate > 0) /* thousands of connections: the server takes them in before the clock starts */
+        (void)load_serve(&l, never, SETTLE_S);
     load_run(&l);
     bool whole = readers == 0 || load_serve(&l, all_read, READ_ALL_S);
     printf("{");
@@ -140,8 +145,8 @@ static void send_messages(int argc, char **argv) {
 typedef struct wait_state {
     load_devices devices;
     uint16_t port;
-    size_t heard;
-    int64_t sent_ns, *latency_ns; /* sent: 0 before */
+    latencies heard;
+    int64_t sent_ns; /* 0 before */
     bool stream;
 } wait_state;
 
@@ -176,7 +181,7 @@ static size_t waiter_take(connection *c, span in, int *status) {
     bool hears = waiting.sent_ns != 0 && !c->busy && memmem(in.p, n, word, strlen(word)) != NULL;
     if (hears) {
         c->busy = true;
-        waiting.latency_ns[waiting.heard++] = now_ns() - waiting.sent_ns;
+        latency_note(&waiting.heard, now_ns() - waiting.sent_ns);
     } else if (!waiting.stream && !c->busy) {
         waiter_ask(c); /* the time of the wait was over */
     }
@@ -185,8 +190,7 @@ static size_t waiter_take(connection *c, span in, int *status) {
 static const protocol WAITER = {.take = waiter_take};
 
 static size_t answers;
-static bool all_heard(load *l) { return answers == l->senders && waiting.heard == l->connected - l->senders; }
-static bool never(load *l) { return l->senders > l->connected; }
+static bool all_heard(load *l) { return answers == l->senders && waiting.heard.n == l->connected - l->senders; }
 static bool stdin_ready(load *l) {
     struct pollfd in = {.fd = 0, .events = POLLIN};
     (void)l;
@@ -207,7 +211,6 @@ static void wait_for_messages(int argc, char **argv) {
     size_t makers = relay_count(devices, DEVICE_MAKER), waiters = relay_count(devices, DEVICE_WAITER), k = makers;
     load l = {.senders = makers, .on_answer = count_answers};
     l.connections = take_memory((makers + waiters) * sizeof *l.connections);
-    waiting.latency_ns = take_memory(waiters * sizeof *waiting.latency_ns);
     for (size_t i = 0; i < devices->n; i++) {
         if (devices->p[i].role != DEVICE_WAITER)
             continue;
@@ -229,12 +232,10 @@ static void wait_for_messages(int argc, char **argv) {
     for (size_t i = 0; i < makers; i++)
         connection_send(&l.connections[i], messages[i].p, messages[i].n);
     if (!load_serve(&l, all_heard, GATHER_S))
-        die("only %zu of %zu heard of it", waiting.heard, waiters);
-    sort_ns(waiting.latency_ns, waiters);
-    printf("{\"waiters\":%zu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n", waiters,
-           (double)percentile_ns(waiting.latency_ns, waiters, 0.5) / 1e6,
-           (double)percentile_ns(waiting.latency_ns, waiters, 0.99) / 1e6,
-           (double)percentile_ns(waiting.latency_ns, waiters, 1) / 1e6);
+        die("only %zu of %zu heard of it", waiting.heard.n, waiters);
+    printf("{");
+    latencies_print(&waiting.heard);
+    printf("}\n");
     /* The next time they wait behind this message. */
     for (size_t i = 0; i < devices->n; i++)
         devices->p[i].newest = relay_newest();
@@ -258,15 +259,15 @@ int main(int argc, char **argv) {
         send_messages(argc, argv);
     } else if (strcmp(command, "wait") == 0) {
         wait_for_messages(argc, argv);
-    } else if (strcmp(command, "limit") == 0 && number(argc, argv, "--verify", "0") != 0) {
-        printf("{\"rate\":%.1f}\n", limit_verify());
     } else if (strcmp(command, "limit") == 0) {
-        const char *database = option(argc, argv, "--database", NULL);
-        size_t count = number(argc, argv, "--count", NULL), batch = number(argc, argv, "--batch", NULL),
-               size = number(argc, argv, "--size", "1024");
-        printf("{\"rate\":%.1f}\n", strncmp(database, "sqlite:", 7) == 0
-                                        ? limit_sqlite(database + 7, count, batch, size)
-                                        : limit_postgres(database, count, batch, size));
+        const char *database = option(argc, argv, "--database", "");
+        limit_work work = {.count = number(argc, argv, "--count", "1"),
+                           .batch = number(argc, argv, "--batch", "1"),
+                           .size = number(argc, argv, "--size", "1024"),
+                           .verify = number(argc, argv, "--verify", "0") != 0};
+        printf("{\"rate\":%.1f}\n", *database == 0                         ? limit_verify()
+                                    : strncmp(database, "sqlite:", 7) == 0 ? limit_sqlite(database + 7, &work)
+                                                                           : limit_postgres(database, &work));
     } else {
         die("say setup, send, wait or limit");
     }
