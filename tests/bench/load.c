@@ -63,7 +63,8 @@ static void watch(connection *c, uint32_t events, int how) {
 
 static size_t send_some(connection *c, const void *p, size_t n) {
     ssize_t sent = send(c->fd, p, n, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN)
+    if (sent < 0 && errno != EAGAIN && errno != EPIPE &&
+        errno != ECONNRESET) /* of these two, receive() hears as well */
         die("connection %zu broke: %s", c->number, strerror(errno));
     return sent < 0 ? 0 : (size_t)sent;
 }
@@ -141,15 +142,25 @@ static void take_answers(connection *c) {
     }
 }
 
+/* One of thousands rested for so long that the server ended it, perhaps while a request was on its way: as HTTP's clients do, it
+ * is asked again. Had it been taken, the server would know its nonce and not answer 2xx. */
+static void again(connection *c) {
+    const struct load_bytes *r = &c->load->requests[c->request];
+    close(c->fd);
+    c->in_size = c->out_size = 0;
+    open_socket(c);
+    if (c->busy)
+        connection_send(c, r->p, r->n);
+}
+
 static void receive(connection *c) {
     static uint8_t buffer[READ_SIZE];
     load *l = c->load;
     ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    if (n <= 0 && l->phases[0].rate > 0 && c->number < l->senders && !c->busy) {
-        close(c->fd); /* one that rested for so long that the server ended it */
-        open_socket(c);
+    if (n <= 0 && l->phases[0].rate > 0 && c->number < l->senders) {
+        again(c);
         return;
     }
     if (n <= 0)
