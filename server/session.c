@@ -31,7 +31,9 @@ bool session_read(db *d, span clinic, span device, int64_t now_ms, session_state
         s->seen = db_integer(&r, 9);
         s->idle_ends = s->seen + (patient ? s->policy.patient_idle_s : s->policy.staff_idle_s) * 1000;
         s->ends = s->began + (patient ? s->policy.patient_overall_s : s->policy.staff_overall_s) * 1000;
-        s->live = now_ms < s->idle_ends && now_ms < s->ends && session_method_open(s, s->method);
+        /* One that was begun or prolonged while a clock was ahead would outlast what the policy says. */
+        s->live = now_ms < s->idle_ends && now_ms < s->ends && s->seen <= now_ms + CLOCK_SKEW_S * 1000 &&
+                  session_method_open(s, s->method);
     }
     db_end(&r);
     return true;

@@ -252,6 +252,18 @@ static void a_session_ends_after_its_time_in_all(void **state) {
     assert_int_equal(look(&chief), 401);
 }
 
+/* One that was begun while the relay's clock was ahead is over when the clock is set right: it would outlast the policy by as much. */
+static void a_session_of_the_future_is_none(void **state) {
+    now += 30 * 24 * HOUR;
+    assert_int_equal(begin_by_code(&chief, chief_secret), 201);
+    now -= 5 * MINUTE; /* relays' clocks differ a little */
+    assert_int_equal(look(&chief), 200);
+    now -= 1;
+    assert_int_equal(look(&chief), 401);
+    now -= 30 * 24 * HOUR - 10 * MINUTE;
+    assert_int_equal(look(&chief), 401);
+}
+
 static void a_stricter_policy_counts_at_once(void **state) {
     now += 5 * MINUTE;
     assert_int_equal(set_policy("webauthn-or-totp", 300, 43200), 200);
@@ -347,6 +359,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_session_ends_when_nobody_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(saying_it_often_writes_seldom, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_ends_after_its_time_in_all, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_session_of_the_future_is_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stricter_policy_counts_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_patient_is_there_for_half_an_hour, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_first_verifier_comes_within_a_quarter_of_an_hour, set_up, tear_down),
