@@ -7,8 +7,10 @@
 
 void audit_sign_when_due(relay *r, batch_clinic *b) {
     audit_head *head = &b->audit;
+    /* A clock that was ahead, and was set right, must not keep checkpoints away until it is there again. */
+    int64_t since = r->now_ms - head->signed_at;
     if (head->number == head->signed_number ||
-        (head->signed_number != 0 && r->now_ms - head->signed_at < AUDIT_CHECKPOINT_MS))
+        (head->signed_number != 0 && since < AUDIT_CHECKPOINT_MS && since > -AUDIT_CHECKPOINT_MS))
         return;
     audit_checkpoint p = {.number = (uint64_t)head->number, .at = (uint64_t)r->now_ms};
     memcpy(p.clinic, b->clinic, ID_SIZE);

@@ -125,6 +125,7 @@ typedef struct message {
     message_input in;
     uint64_t epoch;
     int64_t seq;
+    size_t woken; /* where its wake-ups begin, one for each member */
     span members;
     db_rows asked; /* for its group */
 } message;
@@ -197,16 +198,17 @@ static bool message_prepare(message *m) {
     if (!member || m->epoch > (uint64_t)g->epoch || !use_has_room(c, USE_STORED, (int64_t)c->rq->body.n) ||
         arena_copy(c->arena, span_of(g->members, g->count * ID_SIZE), &m->members) != OK)
         return false;
-    size_t woken = c->relay->wakes.n;
+    m->woken = c->relay->wakes.n;
     for (size_t i = 0; i < g->count; i++)
         wake_device(c, g->members[i]);
     message_digest(c, &m->in);
     m->seq = event_next(c);
-    push_wanted(c, woken, m->seq);
-    use_count(c, USE_STORED, (int64_t)c->rq->body.n);
+    push_wanted(c, m->woken, m->seq);
     (void)message_answer(c, &m->in, m->seq);
-    if (!c->over_wakes && c->rs->status == 200)
+    if (!c->over_wakes && c->rs->status == 200) {
+        use_count(c, USE_STORED, (int64_t)c->rq->body.n);
         return true;
+    }
     relay_unavailable(c->rs);
     c->done = true;
     return false;
@@ -243,6 +245,9 @@ static size_t keep_new(relay *r, message *list, size_t n) {
             list[kept++] = list[i];
         } else {
             use_count(list[i].call, USE_STORED, -(int64_t)list[i].call->rq->body.n);
+            /* Nobody is to be rung for a number that is left out: it would look as if it were read. */
+            for (size_t k = 0; k < list[i].members.n / ID_SIZE; k++)
+                r->wakes.p[list[i].woken + k].push = WAKE_ONLY;
             response_free(list[i].call->rs);
             *list[i].call->rs = (response){0};
         }

@@ -334,11 +334,18 @@ static int by_device_and_push(const void *a, const void *b) {
     return order != 0 ? order : (int)other->push - (int)one->push;
 }
 
+/* The newest to ring for first: who has read that has read all. */
+static int by_device_push_and_newest(const void *a, const void *b) {
+    const wake *one = a, *other = b;
+    int order = by_device_and_push(a, b);
+    return order != 0 ? order : (one->seq < other->seq) - (one->seq > other->seq);
+}
+
 /* Each device once for each that is to be done for it: one who reads all may have been given something by each request. */
 static void wakes_unique(relay_wakes_list *list) {
     size_t kept = 0;
     if (list->n > 1)
-        qsort(list->p, list->n, sizeof *list->p, by_device_and_push);
+        qsort(list->p, list->n, sizeof *list->p, by_device_push_and_newest);
     for (size_t i = 0; i < list->n; i++)
         if (kept == 0 || by_device_and_push(&list->p[i], &list->p[kept - 1]) != 0)
             list->p[kept++] = list->p[i];

@@ -1,5 +1,6 @@
 /* The relay's logic over a database in memory, and over one that fails at any chosen statement. */
 #include "../../server/limits.h"
+#include "../../server/push_key.h"
 #include "../../server/relay.h"
 #include "crypto/random.h"
 #include "support/check.h"
@@ -591,6 +592,73 @@ static void a_message_that_is_due_comes_once(void **state) {
     assert_false(relay_deliver_due(r, NOW_MS));
 }
 
+/* A relay that was away for longer than ids are remembered: what waits keeps its id, and so is sent once. */
+static void what_waits_is_remembered_however_overdue(void **state) {
+    schedule_one();
+    relay_tidy(r, NOW_MS + 40 * 24ll * 3600 * 1000);
+    assert_int_equal(rows("SELECT COUNT(*) FROM sent WHERE seq = 0"), 1);
+    assert_true(relay_deliver_due(r, NOW_MS));
+    assert_int_equal(rows("SELECT COUNT(*) FROM sent s JOIN events e ON e.seq = s.seq"), 1);
+    relay_tidy(r, NOW_MS + 40 * 24ll * 3600 * 1000);
+    assert_int_equal(rows("SELECT COUNT(*) FROM sent"), 0);
+}
+
+/* The newest to ring `whom` for; 0: nothing. */
+static int64_t rung_for(uint8_t whom) {
+    size_t n = 0, times = 0;
+    int64_t seq = 0;
+    const wake *w = relay_wakes(r, &n);
+    for (size_t i = 0; i < n; i++)
+        if (w[i].push == WAKE_PUSH && w[i].device[0] == whom) {
+            seq = w[i].seq;
+            times++;
+        }
+    assert_true(times <= 1);
+    return seq;
+}
+
+/* Who is rung for a number that no event has would seem to have read it, and not be rung at all. */
+static void nobody_is_rung_for_what_was_sent_before(void **state) {
+    static kept_request list[MESSAGES];
+    static const uint8_t POINT[PUSH_PUBLIC_SIZE], OTHER[ID_SIZE] = {1};
+    int status[MESSAGES];
+    relay_close(r);
+    assert_ok(relay_open(&store.base, &(relay_options){.clinics_open = true, .push_key = POINT}, &r));
+    make_group();
+    DB_RUN(&store.base, "INSERT INTO members (clinic, group_id, device, active) VALUES ($1, $2, $3, 1)", db_id(clinic),
+           db_b(SPAN(GROUP)), db_id(OTHER));
+    for (uint8_t i = 0; i < 3; i++)
+        keep_message(&list[i], i, 5, 1);
+    ask_all(list, 3, status);
+    assert_int_equal(rung_for(1), rows("SELECT MAX(seq) FROM events"));
+    keep_message(&list[0], 3, 5, 1);
+    keep_message(&list[1], 0, 5, 1); /* its answer was lost */
+    ask_all(list, 2, status);
+    assert_int_equal(status[1], 200);
+    assert_int_equal(rung_for(1), rows("SELECT MAX(seq) FROM events"));
+    keep_message(&list[0], 3, 5, 1);
+    ask_all(list, 1, status);
+    assert_int_equal(status[0], 200);
+    assert_int_equal(rung_for(1), 0);
+}
+
+/* A clock that was ahead for a while must not keep checkpoints away until it is there again. */
+static void checkpoints_go_on_when_the_clock_was_ahead(void **state) {
+    request rq = make_clinic();
+    assert_int_equal(ask(&rq), 201);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), 1);
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), 1);
+    DB_RUN(&store.base, "UPDATE audit_heads SET signed_at = $1", db_i(NOW_MS + 365 * 24ll * 3600 * 1000));
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), 2);
+    rq = make_clinic();
+    assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_checkpoints"), 2);
+}
+
 static void store_blob(uint8_t name, int64_t size, int64_t stored, int64_t created) {
     uint8_t id[32] = {name};
     DB_RUN(&store.base,
@@ -769,9 +837,10 @@ static void what_an_old_invitation_said_goes(void **state) {
     for (int i = 0; i < 2; i++)
         relay_tidy(r, NOW_MS);
     assert_int_equal(rows("SELECT COUNT(*) FROM invitations"), 3);
-    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND check_value IS NULL"), 2);
+    /* What asked for a check still does, and nothing is right. */
+    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND LENGTH(check_value) = 0"), 2);
     relay_tidy(r, NOW_MS + 2 * DAY_MS);
-    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND check_value IS NULL"), 3);
+    assert_int_equal(rows("SELECT COUNT(*) FROM invitations WHERE LENGTH(sealed) = 0 AND LENGTH(check_value) = 0"), 3);
 }
 
 /* Addresses cost nothing to have, devices do: those that are slowed stay so, however many addresses ask. */
@@ -816,6 +885,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(minutes_are_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_waits_is_remembered_however_overdue, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_is_rung_for_what_was_sent_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checkpoints_go_on_when_the_clock_was_ahead, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_fetches_goes_and_leaves_a_gap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_clinic_may_keep_longer_than_the_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_an_old_invitation_said_goes, set_up, tear_down),
