@@ -65,6 +65,16 @@ static const struct {
     {"SELECT COUNT(*) FROM blob_use u WHERE bytes <> (SELECT COALESCE(SUM(size), 0) FROM blobs b WHERE "
      "b.clinic = u.clinic)",
      "clinics' attachments take other room than is counted"},
+    {"SELECT COUNT(*) FROM (SELECT 1 AS one FROM (SELECT clinic, device, size AS n FROM blobs UNION ALL "
+     "SELECT clinic, device, -bytes AS n FROM blob_shares) AS t GROUP BY clinic, device HAVING SUM(n) <> 0) AS w",
+     "devices' attachments take other room than is counted"},
+    {"SELECT COUNT(*) FROM clinics c LEFT JOIN clinic_use u ON u.clinic = c.clinic WHERE COALESCE(u.stored, 0) <> "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) "
+     "OR COALESCE(u.group_count, 0) <> (SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic) "
+     "OR COALESCE(u.device_count, 0) <> (SELECT COUNT(*) FROM devices v WHERE v.clinic = c.clinic) "
+     "OR COALESCE(u.invitation_count, 0) <> (SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic)",
+     "clinics take other room than is counted for their quotas"},
     {"SELECT COUNT(*) FROM scheduled s WHERE NOT EXISTS (SELECT 1 FROM sent t WHERE t.clinic = s.clinic AND "
      "t.device = s.device AND t.message_id = s.message_id AND t.seq = 0)",
      "messages that wait for their time are not known as waiting"},
