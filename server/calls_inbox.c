@@ -20,8 +20,8 @@ bool wakes_add(relay_wakes_list *list, const uint8_t device[ID_SIZE]) {
         list->room = room;
     }
     wake *w = &list->p[list->n++];
+    *w = (wake){.push = WAKE_ONLY};
     memcpy(w->device, device, ID_SIZE);
-    w->push = WAKE_ONLY;
     return true;
 }
 
@@ -161,7 +161,17 @@ static void put_event(text *t, const db_rows *r) {
     text_put(t, "}");
 }
 
+/* A database whose answers come whole is not asked for more than a page holds: a device may have let gigabytes come together. */
 static db_rows inbox_query(db *d, const inbox_wait *wait) {
+    if (db_pipelined(d))
+        return DB_QUERY(
+            d,
+            "SELECT seq, kind, at, group_id, sender, ref, number, data FROM (SELECT d.seq, e.kind, e.at, e.group_id, "
+            "e.sender, e.ref, e.number, e.data, SUM(COALESCE(LENGTH(e.data), 0)) OVER (ORDER BY d.seq ROWS UNBOUNDED "
+            "PRECEDING) AS bytes FROM deliveries d JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "
+            "WHERE d.clinic = $1 AND d.device = $2 AND d.seq > $3 ORDER BY d.seq LIMIT $4) AS page "
+            "WHERE bytes - COALESCE(LENGTH(data), 0) <= $5 ORDER BY seq",
+            db_id(wait->clinic), db_id(wait->device), db_i(wait->after), db_i(wait->limit), db_i(INBOX_BYTES_MAX));
     return DB_QUERY(d,
                     "SELECT e.seq, e.kind, e.at, e.group_id, e.sender, e.ref, e.number, e.data FROM deliveries d "
                     "JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "

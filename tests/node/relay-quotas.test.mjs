@@ -1,8 +1,9 @@
 // What one clinic may take, and how often it, its invitations and devices may ask.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CONTENT, Clinic, RelayProcess, b64u, enrol, privateMessage, problemName, register } from './support/relay-client.mjs';
+import { CONTENT, Clinic, ON_POSTGRES, RelayProcess, b64u, enrol, privateMessage, problemName, register } from './support/relay-client.mjs';
 
 async function withRelay(options, body) {
     const relay = await RelayProcess.start(options);
@@ -134,5 +135,23 @@ test('a clinic is slowed by itself, and only by who can sign for it', async () =
         const last = answers.at(-1);
         assert.deepEqual([last.status, problemName(last), last.headers['retry-after']], [429, 'too-many', String(last.json.retry_after_s)]);
         assert.equal((await calm.ask('GET', '/v1/key-packages')).status, 200);
+    });
+});
+
+test('one device with much in its inbox costs a relay no more than a page', { skip: !ON_POSTGRES && 'SQLite gives one row after the other' }, async () => {
+    await withRelay({}, async (relay) => {
+        const clinic = await Clinic.create(relay.origin), device = await clinic.enrolStaff(), group = randomBytes(32), sizes = [];
+        const most = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${relay.child.pid}/status`, 'utf8'))[1]) * 1024;
+        for (let epoch = 0; epoch < 120; epoch++) {
+            sizes.push(epoch % 3 === 2 ? 100 : 700_000);
+            assert.equal((await device.commit(group, epoch, { commit: privateMessage(group, epoch, CONTENT.commit, sizes.at(-1)) })).status, 200);
+        }
+        const before = most(), epochs = [];
+        for (let next = 0, page; (page = (await device.inbox(next, { limit: 256 })).json).events.length > 0; next = page.next) {
+            assert.ok(page.events.length === 1 || page.events.reduce((n, e) => n + e.data.length, 0) <= 1.1 * MIB);
+            epochs.push(...page.events.map((e) => e.epoch));
+        }
+        assert.deepEqual(epochs, sizes.map((_, i) => i), 'each once and in order');
+        assert.ok(most() - before < 16 * MIB, `${(most() - before) / MIB} MiB more`);
     });
 });
