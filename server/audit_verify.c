@@ -153,6 +153,14 @@ static void pass_restore(verification *v, const row *at) {
             (int64_t)p->number < at->number)
             found(v, "truncation", at->kept + 1, "the restoring cut off what the checkpoint given was made of");
     }
+    /* The copy ended before there was any of these: somebody has cut the log and called it restoring. */
+    db_rows r =
+        DB_QUERY(v->db, "SELECT COUNT(*) FROM audit_checkpoints WHERE clinic = $1 AND number > $2 AND number < $3",
+                 db_id(v->clinic), db_i(at->kept), db_i(at->number));
+    if (db_next(&r) && db_integer(&r, 0) > 0)
+        found(v, "truncation", at->kept + 1,
+              "a stored checkpoint was made of what the restoring is said to have cut off");
+    db_end(&r);
 }
 
 /* hash: of the row before; *linked: whether that row stands where it belongs, so that a link to it can be judged. */

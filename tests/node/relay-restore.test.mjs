@@ -124,7 +124,11 @@ test('the audit log says that it was restored, and from where; a checkpoint of w
         assert.deepEqual([whole.status, whole.found], [0, ['restored']], whole.text);
         const cut = audit(relay, '--checkpoint', file);
         assert.deepEqual([cut.status, cut.found], [1, ['restored', 'truncation']], cut.text);
-        // Nobody hides a deletion behind it.
+        // Nobody hides a cut behind it, nor a deletion.
+        const bytes = (text) => { const hex = Buffer.from(text, 'base64url').toString('hex'); return ON_POSTGRES ? `'\\x${hex}'::bytea` : `x'${hex}'`; };
+        tamper(relay, `INSERT INTO audit_checkpoints (clinic, number, hash, at, signature) VALUES (${bytes(seen.clinic)}, ${seen.number}, ${bytes(seen.hash)}, ${seen.at}, ${bytes(seen.signature)})`);
+        assert.deepEqual([audit(relay).status, audit(relay).found], [1, ['restored', 'truncation']]);
+        tamper(relay, `DELETE FROM audit_checkpoints WHERE number = ${seen.number}`);
         tamper(relay, `DELETE FROM audit_entries WHERE number = ${before.length + 1}`);
         assert.deepEqual([audit(relay).status, audit(relay).found], [1, ['deletion']]);
     } finally {
