@@ -201,7 +201,7 @@ static void write_audit(call *c) {
     if (!c->authenticated || c->audited || c->way->audit == AUDIT_NOTHING || (c->not_audited && c->rs->status < 400) ||
         c->rs->status == 0 || c->rs->status == 503 || db_failed(c->db))
         return;
-    if (c->who == WHO_CLINIC && c->rs->status < 400 && !batch_open(c))
+    if (c->who == WHO_CLINIC && c->state == NULL && !batch_open(c)) /* a refused one may be of a clinic that is known */
         return;
     audit_note(c, c->way->audit);
 }

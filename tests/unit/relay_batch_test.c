@@ -427,6 +427,7 @@ static void a_nonce_counts_once(void **state) {
     assert_int_equal(ask(&rq), 401);
     rq = make_clinic();
     assert_int_equal(ask(&rq), 200);
+    assert_int_equal(rows("SELECT COUNT(*) FROM audit_entries"), 3);
 }
 
 /* Another relay on the same database, or this one after a restart: what it is asked it finds in the rows. */
