@@ -69,7 +69,7 @@ static db_value optional(span s) { return s.p == NULL ? db_null() : db_b(s); }
 void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
     if (waiting == 0)
         return;
-    use_count(c, USE_STORED, (int64_t)e->data.n);
+    use_count(c, USE_STORED, (int64_t)e->data.n + waiting * DELIVERY_BYTES);
     DB_RUN_LATER(c->db,
                  "INSERT INTO events (clinic, seq, waiting, kind, at, group_id, sender, ref, number, data) "
                  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -94,8 +94,9 @@ bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
     DB_RUN_LATER(c->db,
                  "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM events "
                  "WHERE clinic = $1 AND waiting <= 0 AND seq IN "
-                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)), 0) WHERE clinic = $1",
-                 clinic, id, last);
+                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)), 0) - $4 * (SELECT "
+                 "COUNT(*) FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3) WHERE clinic = $1",
+                 clinic, id, last, db_i(DELIVERY_BYTES));
     DB_RUN_LATER(c->db,
                  "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "
                  "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",

@@ -183,6 +183,11 @@ static bool message_begin(call *c, message *out) {
     return true;
 }
 
+/* Of the clinic's quota, where event_store counts it for one by itself. */
+static int64_t message_takes(const message *m) {
+    return (int64_t)(m->call->rq->body.n + m->members.n / ID_SIZE * DELIVERY_BYTES);
+}
+
 /* Answers one as if its id were new. False: it is to be run by itself, or there is no memory. */
 static bool message_prepare(message *m) {
     call *c = m->call;
@@ -206,7 +211,7 @@ static bool message_prepare(message *m) {
     push_wanted(c, m->woken, m->seq);
     (void)message_answer(c, &m->in, m->seq);
     if (!c->over_wakes && c->rs->status == 200) {
-        use_count(c, USE_STORED, (int64_t)c->rq->body.n);
+        use_count(c, USE_STORED, message_takes(m));
         return true;
     }
     relay_unavailable(c->rs);
@@ -244,7 +249,7 @@ static size_t keep_new(relay *r, message *list, size_t n) {
         if (is_new[i]) {
             list[kept++] = list[i];
         } else {
-            use_count(list[i].call, USE_STORED, -(int64_t)list[i].call->rq->body.n);
+            use_count(list[i].call, USE_STORED, -message_takes(&list[i]));
             /* Nobody is to be rung for a number that is left out: it would look as if it were read. */
             for (size_t k = 0; k < list[i].members.n / ID_SIZE; k++)
                 r->wakes.p[list[i].woken + k].push = WAKE_ONLY;

@@ -70,7 +70,8 @@ static const struct {
      "devices' attachments take other room than is counted"},
     {"SELECT COUNT(*) FROM clinics c LEFT JOIN clinic_use u ON u.clinic = c.clinic WHERE COALESCE(u.stored, 0) <> "
      "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
-     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) + "
+     "256 * (SELECT COUNT(*) FROM deliveries d WHERE d.clinic = c.clinic) "
      "OR COALESCE(u.group_count, 0) <> (SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic) "
      "OR COALESCE(u.device_count, 0) <> (SELECT COUNT(*) FROM devices v WHERE v.clinic = c.clinic) "
      "OR COALESCE(u.invitation_count, 0) <> (SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic)",

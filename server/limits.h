@@ -89,6 +89,9 @@
 
 /* ---- quotas of a clinic: what one may do to all others that share the disk; far above what a large hospital has */
 #define QUOTA_STORED_MIB 10240 /* of what its devices have not fetched */
+/* Beside an event's body, for each device that it waits for: a delivery's row and key, and its part of the event's. Else small messages
+ * to large groups would take a thousand times what is counted. */
+#define DELIVERY_BYTES 256
 #define QUOTA_GROUPS 1000000
 #define QUOTA_DEVICES 200000
 #define QUOTA_INVITATIONS 200000

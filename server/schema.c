@@ -135,7 +135,8 @@ const schema_step SCHEMA[] = {
     {3, false,
      "INSERT INTO clinic_use SELECT c.clinic, "
      "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
-     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic), "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) + "
+     "256 * (SELECT COUNT(*) FROM deliveries d WHERE d.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM devices d WHERE d.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic) FROM clinics c"},

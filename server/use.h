@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 typedef enum use_kind {
-    USE_STORED, /* bytes of events that somebody has not fetched, and of messages that wait for their time */
+    USE_STORED, /* bytes of events that somebody has not fetched, with DELIVERY_BYTES for each who has not, and of messages that
+                 * wait for their time */
     USE_GROUPS,
     USE_DEVICES,     /* revoked ones too: they are remembered */
     USE_INVITATIONS, /* all that are remembered */

@@ -65,6 +65,19 @@ test('what devices do not fetch is bounded; fetching, withdrawing and revoking m
     });
 });
 
+test('small messages to many count by those who are to fetch them', async () => {
+    await withRelay({ 'quota-stored': 1 }, async (relay) => {
+        const clinic = await Clinic.create(relay.origin), sender = await clinic.enrolStaff(), readers = [], group = randomBytes(32);
+        for (let i = 0; i < 24; i++) readers.push(await clinic.enrolStaff({ rights: 1 }));
+        assert.equal((await sender.commit(group, 0, { added: readers.map((r) => r.keyid) })).status, 200);
+        let sent = 0, answer;
+        while ((answer = await sender.message(group, privateMessage(group, 1, CONTENT.application, 100))).status === 200) assert.ok(++sent < 200);
+        overQuota(answer, MIB);
+        for (const reader of readers) await reader.inbox((await reader.inbox(0, { limit: 100 })).json.next);
+        assert.equal((await sender.message(group, privateMessage(group, 1, CONTENT.application, 100))).status, 200, 'fetching makes room');
+    });
+});
+
 test('groups, devices and invitations of a clinic are bounded, each by itself; what is known is not refused', async () => {
     await withRelay({ 'quota-groups': 2, 'quota-devices': 3, 'quota-invitations': 2 }, async (relay) => {
         const clinic = await Clinic.create(relay.origin), device = await clinic.enrolStaff(), first = randomBytes(32), commit = privateMessage(first, 0, CONTENT.commit);
