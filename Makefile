@@ -217,7 +217,21 @@ build/asan/server/%.o: server/%.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sourc
 build/asan/sotto-relay: $(RELAY_ASAN_OBJ) build/native/librelaythird.a
 	$(call run,LINK) $(ASAN_CC) $(ASAN_OURS) -o $@ $^ $(RELAY_LIBS)
 
--include $(RELAY_OBJ:.o=.d) $(filter build/asan/server/%,$(RELAY_ASAN_OBJ:.o=.d))
+# And under the one that finds data races; SQLite too, for it is built for one thread (tests/README.md).
+TSAN_CC := $(CC_CLANG) -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+RELAY_TSAN_OBJ := $(RELAY_SRC:%.c=build/tsan/%.o)
+build/tsan/%.o: %.c Makefile $(SODIUM_VERSION_H) | $(STAMPS)/sources $(STAMPS)/test-packages
+	@mkdir -p $(@D)
+	$(call run,CC) $(TSAN_CC) $(CLANG_SHADOW) $(OUR_FLAGS) $(RELAY_INCLUDES) $(WARNINGS) $(DEPENDENCY) -c -o $@ $<
+
+build/tsan/sqlite3_unix.o: $(SQLITE_DIR)/sqlite3.c emscripten/sqlite/config.h | $(STAMPS)/sources $(STAMPS)/test-packages
+	@mkdir -p $(@D)
+	$(call run,CC) $(TSAN_CC) $(SQLITE_FLAGS) -c -o $@ $<
+
+build/tsan/sotto-relay: $(RELAY_TSAN_OBJ) build/tsan/sqlite3_unix.o $(filter-out %/sqlite3_unix.o,$(RELAY_THIRD_OBJ))
+	$(call run,LINK) $(TSAN_CC) -o $@ $^ $(RELAY_LIBS)
+
+-include $(RELAY_OBJ:.o=.d) $(filter build/asan/server/%,$(RELAY_ASAN_OBJ:.o=.d)) $(RELAY_TSAN_OBJ:.o=.d)
 
 # ---- C tests ------------------------------------------------------------------------------------------------------------
 
@@ -421,7 +435,7 @@ build/web/.built: web/build.mjs build/sotto.wasm $(WEB_SRC) $(STAMPS)/npm
 
 # ---- what people ask for --------------------------------------------------------------------------------------------------
 
-.PHONY: help run native wasm web test check unit asan ctcheck vectors interop node postgres kills e2e lint format fuzz bench bench-relay conformance dist clean
+.PHONY: help run native wasm web test check unit asan tsan ctcheck vectors interop node postgres kills e2e lint format fuzz bench bench-relay conformance dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -444,8 +458,8 @@ NODE_NEEDS := build/sotto-relay build/sotto.wasm build/tests/primitives.wasm bui
 E2E_NEEDS := build/sotto-relay build/web/.built $(STAMPS)/test-packages
 TEST_RUN = @node tests/run.mjs --vectors $(VECTORS) --jobs $(JOBS)
 
-test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) $(CTCHECK_BIN) $(VECTORS_BIN) $(INTEROP_NEEDS) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
-	$(TEST_RUN) lint unit asan ctcheck vectors interop node conformance e2e postgres
+test: $(STAMPS)/test-packages $(STAMPS)/npm $(UNIT_BIN) $(ASAN_BIN) build/tsan/sotto-relay $(CTCHECK_BIN) $(VECTORS_BIN) $(INTEROP_NEEDS) $(NODE_NEEDS) $(E2E_NEEDS) ## everything
+	$(TEST_RUN) lint unit asan races ctcheck vectors interop node conformance e2e postgres
 
 check: $(STAMPS)/test-packages $(UNIT_BIN) $(NODE_NEEDS) ## the fast ones: C and Node
 	$(TEST_RUN) unit node conformance
@@ -455,6 +469,9 @@ unit: $(UNIT_BIN)
 
 asan: $(ASAN_BIN) ## the C tests under clang's address and undefined-behaviour sanitizers
 	$(TEST_RUN) asan
+
+tsan: build/tsan/sotto-relay $(STAMPS)/test-packages ## the relay's tests under clang's sanitizer for data races, on both databases
+	$(TEST_RUN) tsan
 
 ctcheck: $(CTCHECK_BIN) ## no branch or index on a secret: valgrind, secrets marked undefined
 	$(TEST_RUN) ctcheck

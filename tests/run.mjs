@@ -88,6 +88,27 @@ function nodePrograms(folder) {
   }));
 }
 
+/** The relay's tests that say nothing of races: what they count or stop is not the relay's threads. */
+const NO_RACES = /relay-(blobs|kills|package|sandbox|schema)\.test/; // memory, which ThreadSanitizer takes itself; processes; no sandbox
+
+/**
+ * Tests of the relay, on one that ThreadSanitizer watches.
+ * @param {RegExp} names
+ * @param {Partial<Program> & { only?: string }} [more] `only`: a pattern of the tests' names
+ * @returns {Program[]}
+ */
+function tsanPrograms(names, { only, env, ...more } = {}) {
+  return nodePrograms('tests/node')
+    .filter(({ name }) => names.test(name) && !NO_RACES.test(name))
+    .map(({ name, command, timeout }) => ({
+      name: `tsan ${name}${env === undefined ? '' : ' on PostgreSQL'}`,
+      command: only === undefined ? command : [...command.slice(0, -1), `--test-name-pattern=${only}`, ...command.slice(-1)],
+      env: { SOTTO_RELAY: 'tests/tsan/relay', ...env },
+      timeout,
+      ...more,
+    }));
+}
+
 /** @type {Record<string, (options: { vectors: string }) => Program[]>} */
 const suites = {
   lint: () => [{ name: 'lint', command: [process.execPath, 'tests/lint/lint.mjs'] }],
@@ -106,6 +127,12 @@ const suites = {
     nodePrograms('tests/node')
       .filter(({ name }) => /relay-/.test(name) && !/relay-(http|ops|package)\.test/.test(name)) // these are not about what is stored
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
+  // Each thread at work once; the long form is below.
+  races: () => [...tsanPrograms(/relay-(durability|overload)\.test/), ...tsanPrograms(/relay-push\.test/, { only: 'a push has a token' })],
+  tsan: () => [
+    ...tsanPrograms(/relay-/),
+    ...tsanPrograms(/relay-(calls|durability|push|shared)\.test/, { env: { SOTTO_DATABASE: 'postgres' } }),
+  ],
   // The long form: ROUNDS and SEED come from the environment.
   kills: () =>
     ['SQLite', 'PostgreSQL'].map((database) => ({
@@ -191,6 +218,7 @@ class TapReader {
     if (depth === 0) this.results += 1;
     this.#showDetails = false;
 
+    if (/^test name does not match pattern/.test(directive?.[2] ?? '')) return; // not asked for: neither run nor skipped
     if (directive !== null) {
       // cmocka 1.1.5 says "not ok … # SKIP" where 1.1.7 says "ok": a skip is a skip.
       if (!isParent) this.skipped += 1;

@@ -5,14 +5,15 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Postgres } from './postgres.mjs';
 import { freePort } from './relay.mjs';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-export const RELAY = process.env.SOTTO_RELAY ?? join(ROOT, 'build/sotto-relay');
+/** SOTTO_RELAY: another build of it; by a path that is relative, from the checkout. */
+export const RELAY = resolve(ROOT, process.env.SOTTO_RELAY ?? 'build/sotto-relay');
 
 export const b64u = (bytes) => Buffer.from(bytes).toString('base64url');
 export const sha256 = (...parts) => parts.reduce((h, p) => h.update(p), createHash('sha256')).digest();
@@ -228,6 +229,12 @@ export class RelayProcess {
         this.child = child;
         this.log = '';
         this.ended = new Promise((resolve) => child.on('exit', (code, sig) => resolve({ code, signal: sig })));
+        // A relay built with sanitizers (SOTTO_RELAY): what they find is a failure, whatever the test makes of the relay's end.
+        child.on('close', () => {
+            if (!/Sanitizer: |: runtime error: /.test(this.log)) return;
+            console.error(this.log);
+            process.exitCode = 1;
+        });
         return new Promise((resolve, reject) => {
             child.on('error', reject);
             child.on('exit', (code) => reject(new Error(`relay ended with ${code}: ${this.log}`)));
