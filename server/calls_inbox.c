@@ -81,27 +81,34 @@ void event_store(call *c, int64_t seq, int64_t waiting, const event *e) {
 
 bool inbox_acknowledge(call *c, const uint8_t device[ID_SIZE], int64_t after) {
     db_value clinic = db_id(c->clinic), id = db_id(device), last = db_i(after);
-    db_rows r = DB_QUERY(c->db, "SELECT 1 FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3 LIMIT 1",
+    /* Nobody else counts them down meanwhile: the clinic is locked. */
+    db_rows r = DB_QUERY(c->db,
+                         "SELECT COUNT(*), COUNT(CASE WHEN e.waiting <= 1 THEN 1 END), "
+                         "COALESCE(SUM(CASE WHEN e.waiting <= 1 THEN LENGTH(e.data) END), 0) FROM deliveries d "
+                         "LEFT JOIN events e ON e.clinic = d.clinic AND e.seq = d.seq "
+                         "WHERE d.clinic = $1 AND d.device = $2 AND d.seq <= $3",
                          clinic, id, last);
-    bool any = db_next(&r);
+    bool found = db_next(&r);
+    int64_t taken = found ? db_integer(&r, 0) : 0, ended = found ? db_integer(&r, 1) : 0,
+            bytes = found ? db_integer(&r, 2) + taken * DELIVERY_BYTES : 0;
     db_end(&r);
-    if (!any)
+    if (taken == 0)
         return false;
-    DB_RUN_LATER(c->db,
-                 "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
-                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
-                 clinic, id, last);
-    DB_RUN_LATER(c->db,
-                 "UPDATE clinic_use SET stored = stored - COALESCE((SELECT SUM(LENGTH(data)) FROM events "
-                 "WHERE clinic = $1 AND waiting <= 0 AND seq IN "
-                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)), 0) - $4 * (SELECT "
-                 "COUNT(*) FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3) WHERE clinic = $1",
-                 clinic, id, last, db_i(DELIVERY_BYTES));
-    DB_RUN_LATER(c->db,
-                 "DELETE FROM events WHERE clinic = $1 AND waiting <= 0 AND seq IN "
-                 "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
-                 clinic, id, last);
+    if (ended > 0)
+        DB_RUN_LATER(c->db,
+                     "DELETE FROM events WHERE clinic = $1 AND waiting <= 1 AND seq IN "
+                     "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+                     clinic, id, last);
+    if (ended < taken)
+        DB_RUN_LATER(c->db,
+                     "UPDATE events SET waiting = waiting - 1 WHERE clinic = $1 AND seq IN "
+                     "(SELECT seq FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3)",
+                     clinic, id, last);
     DB_RUN_LATER(c->db, "DELETE FROM deliveries WHERE clinic = $1 AND device = $2 AND seq <= $3", clinic, id, last);
+    if (c->state != NULL)
+        use_count(c, USE_STORED, -bytes);
+    else if (bytes > 0) /* not within a batch */
+        DB_RUN_LATER(c->db, "UPDATE clinic_use SET stored = stored - $2 WHERE clinic = $1", clinic, db_i(bytes));
     return true;
 }
 
