@@ -54,6 +54,7 @@ typedef struct conn {
     conn_state state;
     int64_t deadline_ms;
     bool close_after, head_only, head_sent, counted, deaf;
+    bool timed; /* the library has a timeout for it, from when it was new */
     waiter waiter;
     uint8_t peer[ADDRESS_SIZE]; /* request.address is that of the client, whom a proxy may have named */
     const char *call;           /* for the metrics: its route, or a word of the front's */
@@ -123,6 +124,7 @@ static void conn_new(front *f, struct lws *wsi) {
         return; /* callbacks find none and close */
     c->wsi = wsi;
     c->deadline_ms = clock_now_ms() + HEADERS_TIME_S * 1000;
+    c->timed = true;
     c->next = f->all;
     if (f->all != NULL)
         f->all->link = &c->next;
@@ -828,6 +830,10 @@ static bool sends_and_takes_nothing(const conn *c, int64_t now) {
 }
 
 static void tick_conn(front *f, conn *c, int64_t now) {
+    /* As in write_chunk: thousands that are new and silent would cost more than what the others ask. */
+    if (c->timed && c->state == CONN_IDLE)
+        lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+    c->timed = false;
     if (c->state == CONN_STREAMING && (now >= c->stream_end_ms || f->drain_ms != 0)) {
         conn_kill(f, c);
     } else if (c->state == CONN_STREAMING && now >= c->comment_ms) {
