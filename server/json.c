@@ -152,7 +152,7 @@ static const uint8_t *string_end(const uint8_t *p, const uint8_t *end) {
 
 /* What cJSON is too kind to: control characters, numbers such as 01 and 1., a byte order mark; and it recurses for each level. */
 static bool is_strict(json *j, span s) {
-    size_t depth = 0;
+    size_t depth = 0, values = 1;
     for (const uint8_t *p = s.p, *end = s.p + s.n; p < end;) {
         uint8_t c = *p;
         if (c == '"' || c == '-' || (c >= '0' && c <= '9')) {
@@ -172,6 +172,10 @@ static bool is_strict(json *j, span s) {
         }
         if ((c == '}' || c == ']') && depth > 0)
             depth--;
+        if ((c == '{' || c == '[' || c == ',') && ++values > JSON_VALUES_MAX) {
+            fault(j, "the body holds more than %d values", JSON_VALUES_MAX);
+            return false;
+        }
     }
     return true;
 }

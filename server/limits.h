@@ -10,6 +10,7 @@
 #define ROSTER_MAX (512 * 1024)     /* some ten thousand revocations */
 #define CHAIN_BYTES_MAX 4096        /* CHAIN_MAX certificates of 185 bytes fit twice */
 #define JSON_DEPTH_MAX 4            /* no body nests deeper than an array in an object */
+#define JSON_VALUES_MAX 4096        /* a commit names 512 devices; a million zeros would cost 57 ms and 40 MiB to read */
 #define HEADERS_MAX 8192            /* all headers of a request; ours are below 1 KiB */
 #define HEADER_VALUE_MAX 512        /* one that we read */
 #define QUERY_MAX 256               /* ?after=&wait=&limit= */

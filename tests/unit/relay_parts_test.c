@@ -228,6 +228,28 @@ static json parse(const char *s, arena *a) {
     return j;
 }
 
+/* Each value costs a piece of memory: a body of a million is refused before one is made. Commas in strings are none. */
+static void a_body_holds_so_many_values(void **state) {
+    static char body[2 * JSON_VALUES_MAX + 20], in_string[2 * JSON_VALUES_MAX + 20];
+    arena a;
+    for (int over = 0; over < 2; over++) {
+        char *p = body + sprintf(body, "{\"x\":[0");
+        for (int i = 0; i < JSON_VALUES_MAX - 3 + over; i++)
+            p += sprintf(p, ",0");
+        strcpy(p, "]}");
+        arena_over(&a, memory, sizeof memory);
+        json j = parse(body, &a);
+        assert_string_equal(j.fault, over ? "the body holds more than 4096 values" : "");
+        json_close(&j);
+    }
+    memset(in_string, ',', sizeof in_string - 1);
+    memcpy(in_string, "{\"x\":\"", 6);
+    strcpy(in_string + sizeof in_string - 3, "\"}");
+    json j = parse(in_string, &a);
+    assert_string_equal(j.fault, "");
+    json_close(&j);
+}
+
 static void what_is_no_object_is_refused(void **state) {
     static const char *const BAD[] = {"",
                                       "{",
@@ -315,6 +337,7 @@ static void text_is_escaped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_body_holds_so_many_values),
         cmocka_unit_test(the_head_is_read),
         cmocka_unit_test(any_other_spelling_is_refused),
         cmocka_unit_test(content_and_digest_go_together),
