@@ -10,10 +10,10 @@
 #define ROSTER_MAX (512 * 1024)     /* some ten thousand revocations */
 #define CHAIN_BYTES_MAX 4096        /* CHAIN_MAX certificates of 185 bytes fit twice */
 #define JSON_DEPTH_MAX 4            /* no body nests deeper than an array in an object */
-#define JSON_VALUES_MAX 4096        /* a commit names 512 devices; a million zeros would cost 57 ms and 40 MiB to read */
-#define HEADERS_MAX 8192            /* all headers of a request; ours are below 1 KiB */
-#define HEADER_VALUE_MAX 512        /* one that we read */
-#define QUERY_MAX 256               /* ?after=&wait=&limit= */
+#define JSON_VALUES_MAX 4096 /* a commit names 512 devices; a million zeros would cost 57 ms and 40 MiB to read */
+#define HEADERS_MAX 8192     /* all headers of a request; ours are below 1 KiB */
+#define HEADER_VALUE_MAX 512 /* one that we read */
+#define QUERY_MAX 256        /* ?after=&wait=&limit= */
 #define PATH_MAX_BYTES 256
 #define GROUP_BYTES 32 /* PROTOCOL: 32 random bytes */
 #define MESSAGE_ID_BYTES 16
@@ -102,11 +102,11 @@
 #define AUDIT_CHECKPOINT_MS 60000 /* between two checkpoints of a clinic */
 
 /* ---- pushes */
-#define PUSH_ENDPOINT_MAX 2048  /* those of the large push services have some 200 to 1000 characters */
-#define PUSH_CONTACT_MAX 200    /* a mail address or a page's */
-#define PUSH_AFTER_MS 2000      /* who is there has asked again by then, and needs none */
-#define PUSH_ASK_MS 1500        /* in which other relays on the database, busy ones too, say that he waits at one of them */
-#define PUSH_APART_MS 30000     /* of a device: what comes in a row rings once */
+#define PUSH_ENDPOINT_MAX 2048 /* those of the large push services have some 200 to 1000 characters */
+#define PUSH_CONTACT_MAX 200   /* a mail address or a page's */
+#define PUSH_AFTER_MS 2000     /* who is there has asked again by then, and needs none */
+#define PUSH_ASK_MS 1500    /* in which other relays on the database, busy ones too, say that he waits at one of them */
+#define PUSH_APART_MS 30000 /* of a device: what comes in a row rings once */
 #define PUSH_UNKNOWN_MS 60000   /* a device without subscription is not looked up again for so long */
 #define PUSH_HOLD_MS 3600000    /* nor is a push service that failed again and again asked */
 #define PUSH_TRIES_MAX 5        /* then it has failed */

@@ -498,6 +498,32 @@ static void nonces_of_a_failed_batch_are_good(void **state) {
     assert_int_equal(rows("SELECT COUNT(*) FROM events WHERE kind = 1"), 2);
 }
 
+/* A minute in which more was asked than is remembered takes no more, and no other is touched. */
+static void what_cannot_be_remembered_is_refused(void **state) {
+    make_group();
+    size_t size = (size_t)NONCES_A_MINUTE_MAX * 8;
+    uint8_t *digests = malloc(size);
+    assert_non_null(digests);
+    for (size_t i = 0; i < size; i++)
+        digests[i] = i % 8 == 3   ? (uint8_t)(i >> 19)
+                     : i % 8 == 4 ? (uint8_t)(i >> 11)
+                     : i % 8 == 5 ? (uint8_t)(i >> 3)
+                                  : 7;
+    DB_RUN(&store.base, "INSERT INTO nonces (clinic, number, mark, minute, digests) VALUES ($1, $2, $3, $4, $5)",
+           db_id(clinic), db_i(1000), db_i(1), db_i(NOW_MS / 60000), db_b(span_of(digests, size)));
+    free(digests);
+    assert_int_equal(ask_inbox(NOW_MS), 503);
+    assert_int_equal(ask_inbox(NOW_MS), 503);
+    DB_RUN(&store.base, "UPDATE nonces SET minute = minute + $1 WHERE number = $2", db_i(1), db_i(1000));
+    relay_close(r);
+    assert_ok(
+        relay_open(&store.base, &(relay_options){.clinics_open = true, .blob_days = 7, .retention_days = 60}, &r));
+    assert_int_equal(ask_inbox(NOW_MS), 200);
+    request rq = signed_request_at(NOW_MS + 60000, METHOD_GET, "/v1/inbox", "after=0", SPAN_NONE, &device, device_name);
+    assert_int_equal(ask_at(&rq, NOW_MS), 503);
+    assert_int_equal(ask_inbox(NOW_MS), 200);
+}
+
 /* When a minute begins, once: a request pays for its own nonce only. The newest row always stays. */
 static void old_nonces_go(void **state) {
     request rq = make_clinic();
@@ -886,6 +912,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(nonces_are_known_to_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nonces_of_a_failed_batch_are_good, set_up, tear_down),
         cmocka_unit_test_setup_teardown(minutes_are_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_remembered_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_nonces_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_message_that_is_due_comes_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_waits_is_remembered_however_overdue, set_up, tear_down),
