@@ -128,10 +128,10 @@ const suites = {
       .filter(({ name }) => /relay-/.test(name) && !/relay-(http|ops|package)\.test/.test(name)) // these are not about what is stored
       .map((program) => ({ ...program, name: `${program.name} on PostgreSQL`, env: { SOTTO_DATABASE: 'postgres' } })),
   // Each thread at work once; the long form is below.
-  races: () => [...tsanPrograms(/relay-(durability|overload)\.test/), ...tsanPrograms(/relay-push\.test/, { only: 'a push has a token' })],
+  races: () => [...tsanPrograms(/relay-(durability|overload|threads)\.test/), ...tsanPrograms(/relay-push\.test/, { only: 'a push has a token' })],
   tsan: () => [
     ...tsanPrograms(/relay-/),
-    ...tsanPrograms(/relay-(calls|durability|push|shared)\.test/, { env: { SOTTO_DATABASE: 'postgres' } }),
+    ...tsanPrograms(/relay-(calls|durability|push|shared|threads)\.test/, { env: { SOTTO_DATABASE: 'postgres' } }),
   ],
   // The long form: ROUNDS and SEED come from the environment.
   kills: () =>
