@@ -53,10 +53,12 @@ function filesIn(folder, pattern) {
 function unitPrograms(bin, prefix) {
   return filesIn('tests/unit', /_test\.c$/).map((source) => {
     const name = basename(source, '_test.c');
+    // Its tries are forks, each of which gets the tables of all pages: of freed memory too, of which ASan keeps 256 MB back by default.
+    const forks = name === 'client_fault' ? ':quarantine_size_mb=16' : '';
     return {
       name: `${prefix} ${name}`,
       command: [join(bin, name)],
-      env: { CMOCKA_MESSAGE_OUTPUT: 'TAP', ASAN_OPTIONS: 'detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+      env: { CMOCKA_MESSAGE_OUTPUT: 'TAP', ASAN_OPTIONS: `detect_leaks=1${forks}`, UBSAN_OPTIONS: 'print_stacktrace=1' },
     };
   });
 }
