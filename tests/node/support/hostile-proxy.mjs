@@ -49,8 +49,10 @@ export class HostileProxy {
   #rules = [];
   /** @type {{ device: string, change: (events: InboxEvent[]) => InboxEvent[] }[]} */
   #inboxes = [];
-  #agent = new http.Agent({ keepAlive: true, maxSockets: Infinity });
-  #server = http.createServer((request, response) => {
+  // It ends no connection on its own, and takes a new one for each request: on a machine that is late, the end of one that was idle
+  // and the next request would cross, which no client can tell from a relay that broke off.
+  #agent = new http.Agent({ keepAlive: false, maxSockets: Infinity });
+  #server = http.createServer({ keepAliveTimeout: 0 }, (request, response) => {
     this.#serve(request, response).catch(() => response.destroy());
   });
 
