@@ -2,8 +2,11 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+
+#include "limits.h"
 
 static const uint8_t MAPPED[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -118,4 +121,10 @@ void addresses_take_off(address_counts *t, const uint8_t address[ADDRESS_SIZE]) 
         return;
     *p = a->next;
     free(a);
+}
+
+void address_limit_silence(int fd) {
+    unsigned ms =
+        PEER_TIME_S * 1000; /* RFC 5482; comments are sent every SSE_COMMENT_S, so there is always something */
+    (void)!setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }

@@ -19,6 +19,9 @@ typedef struct proxy_list {
 bool address_read(span text, uint8_t out[ADDRESS_SIZE]);
 /* Of a connected socket; false when the other end is gone. */
 bool address_of_peer(int fd, uint8_t out[ADDRESS_SIZE]);
+/* Ends the connection when its peer's machine acknowledges nothing of what was sent for PEER_TIME_S: who waits at an event stream
+ * whose other end is gone would count as being there. */
+void address_limit_silence(int fd);
 /* Whoever has an IPv6 network has 2^64 addresses of it: rates and counts go by network. */
 void address_to_network(uint8_t address[ADDRESS_SIZE]);
 

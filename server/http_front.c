@@ -610,7 +610,7 @@ static void run_batch(front *f) {
     metrics_batch(&f->metrics, n, stored, commit_us);
     f->batches++;
     f->batched += n;
-    outage_note(&f->outage, stored, n, now);
+    outage_batch(&f->outage, n, stored, begun / 1000);
     for (size_t i = 0; i < n; i++) {
         if (!stored)
             relay_unavailable(&batch[i]->response);
@@ -777,8 +777,10 @@ static bool may_connect(const front *f, int fd) {
 static int on_connect(front *f, int fd) {
     static const char BUSY[] = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
                                "content-length: 0\r\n\r\n";
-    if (may_connect(f, fd))
+    if (may_connect(f, fd)) {
+        address_limit_silence(fd);
         return 0;
+    }
     f->metrics.connections_refused++;
     if (f->tls == NULL)
         (void)!send(fd, BUSY, sizeof BUSY - 1, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -55,7 +55,11 @@
 #define BODY_TIME_S 20           /* and the whole body by then */
 #define ANSWER_TIME_S 30         /* and the answer must be taken by then, or make progress */
 #define KEEP_ALIVE_S 60
-#define DRAIN_S 5 /* SIGTERM: answers under way are finished until then */
+/* What was sent is acknowledged by the peer's machine by then, or it is gone: with the comments a dead stream ends after about a minute. */
+#define PEER_TIME_S 30
+#define OUTAGE_TELL_MS 60000 /* between lines of the log while batches fail */
+#define OUTAGE_QUIET_MS 5000 /* without a failure: it is over */
+#define DRAIN_S 5            /* SIGTERM: answers under way are finished until then */
 
 /* ---- several at once */
 #define CONNECTIONS_MAX 16384           /* and never more than the process may have descriptors */

@@ -1,31 +1,31 @@
 #include "outage.h"
 
+#include <inttypes.h>
+
+#include "limits.h"
 #include "log.h"
 
-#define TOLD_MS 60000
-
-static void tell(outage *o, int64_t now_ms) {
-    log_line(LOG_ERROR, "event=batch-failed requests=%llu transactions=%llu", (unsigned long long)o->requests,
-             (unsigned long long)o->transactions);
-    o->told_ms = now_ms;
-    o->transactions = o->requests = 0;
+static void tell(const outage *o, log_level level, const char *event, int64_t now_ms) {
+    log_line(level, "event=%s batches=%" PRIu64 " requests=%" PRIu64 " seconds=%" PRId64, event, o->batches,
+             o->requests, (now_ms - o->began_ms) / 1000);
 }
 
-void outage_note(outage *o, bool stored, size_t requests, int64_t now_ms) {
+void outage_batch(outage *o, size_t requests, bool stored, int64_t now_ms) {
     if (stored) {
-        if (o->lasts && o->requests > 0)
-            tell(o, now_ms);
-        if (o->lasts)
-            log_line(LOG_INFO, "event=batches-stored-again after_ms=%lld", (long long)(now_ms - o->begun_ms));
-        o->lasts = false;
+        if (!o->lasts || now_ms - o->failed_ms < OUTAGE_QUIET_MS)
+            return;
+        tell(o, LOG_INFO, "batches-stored-again", now_ms);
+        *o = (outage){0};
         return;
     }
-    o->transactions++;
+    bool begins = !o->lasts;
+    if (begins)
+        *o = (outage){.lasts = true, .began_ms = now_ms};
+    o->failed_ms = now_ms;
+    o->batches++;
     o->requests += requests;
-    if (o->lasts && now_ms - o->told_ms < TOLD_MS)
+    if (!begins && now_ms - o->told_ms < OUTAGE_TELL_MS)
         return;
-    if (!o->lasts)
-        o->begun_ms = now_ms;
-    o->lasts = true;
-    tell(o, now_ms);
+    o->told_ms = now_ms;
+    tell(o, LOG_ERROR, begins ? "batch-failed" : "batches-still-failing", now_ms);
 }

@@ -1,4 +1,5 @@
-/* outage.h: says in the log that the database takes nothing: when that begins, once a minute while it lasts, and when it is over. */
+/* outage.h: batches that fail, told to the operator without a line for each: one when it begins, one a minute while it lasts, one when
+ * it is over. */
 #ifndef SERVER_OUTAGE_H
 #define SERVER_OUTAGE_H
 
@@ -6,13 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Zeroes: all is well. */
 typedef struct outage {
     bool lasts;
-    int64_t begun_ms, told_ms;
-    uint64_t transactions, requests; /* that failed since it was told last */
+    int64_t began_ms, failed_ms, told_ms; /* failed_ms: the last failure's time */
+    uint64_t batches, requests;           /* that failed since it began */
 } outage;
 
-/* A transaction with so many requests was stored, or was not. */
-void outage_note(outage *o, bool stored, size_t requests, int64_t now_ms);
+/* One batch of so many requests, at a time that only rises; `stored`: it was committed. A full disk fails what writes and not what
+ * reads, so it is over with the first batch that is stored OUTAGE_QUIET_MS after the last that was not. */
+void outage_batch(outage *o, size_t requests, bool stored, int64_t now_ms);
 
 #endif

@@ -141,9 +141,8 @@ test('files that may not be written any more', on('SQLite', NO_IMMUTABLE), async
                 ran('chattr', '-i', ...files);
             };
         });
-        // Two outages: each is told when it begins and when it ends, not for each of its nine transactions or more.
-        assert.equal(relay.log.match(/event=batches-stored-again/g)?.length, 2);
-        assert.ok((relay.log.match(/event=batch-failed/g) ?? []).length <= 4, relay.log);
+        // Told when it begins, not for each of nine transactions or more.
+        assert.ok([1, 2].includes(relay.log.match(/event=batch-failed/g)?.length ?? 0), relay.log);
         await writer.check();
     });
 });

@@ -1,10 +1,14 @@
 /* The relay's small parts: signatures' headers, rates, waits, JSON. */
 #include "../../server/json.h"
 #include "../../server/limits.h"
+#include "../../server/outage.h"
 #include "../../server/rate.h"
 #include "../../server/signature_check.h"
 #include "../../server/waits.h"
 #include "support/check.h"
+
+#include <stdio.h>
+#include <unistd.h>
 
 static uint8_t memory[1 << 20];
 
@@ -335,6 +339,46 @@ static void text_is_escaped(void **state) {
     text_free(&t);
 }
 
+/* ---- what the log says while batches fail */
+
+static int lines_of(FILE *f, const char *word) {
+    char line[500];
+    int n = 0;
+    rewind(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += strstr(line, word) != NULL;
+    return n;
+}
+
+static void an_outage_is_told_once_a_minute(void **state) {
+    FILE *told = tmpfile();
+    int kept = dup(2);
+    outage o = {0};
+    assert_non_null(told);
+    assert_true(kept >= 0 && dup2(fileno(told), 2) == 2);
+    outage_batch(&o, 1, true, 500);
+    int64_t at = 1000;
+    for (; at <= 1000 + 150000; at += 10) { /* two and a half minutes; what only reads is stored meanwhile */
+        outage_batch(&o, 3, false, at);
+        outage_batch(&o, 1, true, at + 5);
+    }
+    outage_batch(&o, 1, true, at - 10 + OUTAGE_QUIET_MS - 1);
+    int over_early = lines_of(told, "event=batches-stored-again");
+    for (int i = 0; i < 3; i++)
+        outage_batch(&o, 1, true, at - 10 + OUTAGE_QUIET_MS + i);
+    outage_batch(&o, 7, false, at + 60000);
+    (void)!dup2(kept, 2);
+    close(kept);
+    assert_int_equal(over_early, 0);
+    assert_int_equal(lines_of(told, "event=batch-failed batches=1 requests=3 seconds=0"), 1);
+    assert_int_equal(lines_of(told, "event=batches-still-failing batches=6001 requests=18003 seconds=60"), 1);
+    assert_int_equal(lines_of(told, "event=batches-still-failing batches=12001 requests=36003 seconds=120"), 1);
+    assert_int_equal(lines_of(told, "event=batches-stored-again batches=15001 requests=45003 seconds=155"), 1);
+    assert_int_equal(lines_of(told, "event=batch-failed batches=1 requests=7 seconds=0"), 1);
+    assert_int_equal(lines_of(told, "event="), 5);
+    fclose(told);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_body_holds_so_many_values),
@@ -348,6 +392,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_object_is_refused),
         cmocka_unit_test(members_are_named_when_wrong),
         cmocka_unit_test(text_is_escaped),
+        cmocka_unit_test(an_outage_is_told_once_a_minute),
     };
     return cmocka_run_group_tests_name("relay_parts", tests, NULL, NULL);
 }

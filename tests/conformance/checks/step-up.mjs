@@ -136,6 +136,21 @@ check('a locked device reads nothing and unlocks itself; agents need no session'
   c.expect(await agent.ask('POST', '/v1/session', { method: 'local' }), 403, 'forbidden');
 }, 'step-up');
 
+check('rules for WebAuthn take no code, and count at once', async (c) => {
+  const clinic = await c.newClinic();
+  const [device, agent] = [await clinic.enrolStaff(), await clinic.enrolStaff(RIGHT.roster, { kind: KIND.agent })];
+  if (c.expect(await device.ask('POST', '/v1/session/challenge'), 200).origin === undefined) throw new Skip('the server takes codes only');
+  const { secret, now } = await atWork(c, device);
+  c.expect(await agent.ask('PUT', '/v1/policy', POLICY), 200);
+  c.expect(await device.inbox(device.start), 200);
+  c.expect(await agent.ask('PUT', '/v1/policy', { ...POLICY, staff: 'webauthn' }), 200);
+  assert.deepEqual(c.expect(await device.inbox(device.start), 401, 'step-up').methods, []);
+  c.expect(await sayCode(device, codeOf(secret, now + 30_000)), 403, 'forbidden');
+  // Who has no key of that kind could not let himself in again: an agent takes it back.
+  c.expect(await agent.ask('PUT', '/v1/policy', POLICY), 200);
+  c.expect(await device.inbox(device.start), 200);
+}, 'step-up');
+
 check('a patient\'s page counts its time', async (c) => {
   const clinic = await c.newClinic();
   const device = await clinic.enrolStaff();
