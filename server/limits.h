@@ -75,8 +75,8 @@
 #define CLINICS_REMEMBERED 8192
 #define DEVICES_REMEMBERED 65536
 #define GROUPS_REMEMBERED 8192
-/* Of one minute, 8 bytes twice: more requests than one relay takes. What comes beyond gets 503. Of 12 minutes 100 MiB, when it is so. */
-#define NONCES_A_MINUTE_MAX (512 * 1024)
+/* Of one minute, 8 bytes twice: more requests than one relay takes. What comes beyond gets 503. Of 12 minutes 200 MiB, when it is so. */
+#define NONCES_A_MINUTE_MAX (1024 * 1024)
 #define GROUP_REMEMBERED_MAX 64 /* members; a larger group's fan-out costs more than asking for it */
 
 /* ---- signatures */
