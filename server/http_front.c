@@ -87,6 +87,7 @@ struct front {
     static_files *files;
     conn *all, *queue, **queue_end;
     size_t connections, queued, connections_max;
+    size_t bodies;                /* bytes of all contents that are there or still coming */
     int64_t request_us, flush_us; /* what a request and a transaction take of late */
     uint64_t chance;              /* a generator's state: who is refused */
     waits waits;
@@ -165,17 +166,23 @@ static void enqueue(front *f, conn *c) {
     lws_http_headers_detach(c->wsi);
 }
 
+static void free_body(front *f, conn *c) {
+    if (c->body != NULL)
+        f->bodies -= c->body_expected;
+    free(c->body);
+    c->body = NULL;
+}
+
 /* Forgets the request, keeps the connection. */
 static void conn_reset(front *f, conn *c) {
     unqueue(f, c);
     waits_remove(&f->waits, &c->waiter);
     free(c->texts);
-    free(c->body);
+    free_body(f, c);
     response_free(&c->response);
     static_release(c->content);
     text_free(&c->stream);
     c->texts = NULL;
-    c->body = NULL;
     c->body_size = c->body_expected = c->sent = 0;
     c->body_complete = c->body_too_large = c->close_after = c->head_only = c->head_sent = c->not_modified =
         c->stream_woken = false;
@@ -474,9 +481,8 @@ static void park(front *f, conn *c) {
     waiter *ended = waits_add(&f->waits, &c->waiter);
     /* Nothing of the request is needed while it waits. */
     free(c->texts);
-    free(c->body);
     c->texts = NULL;
-    c->body = NULL;
+    free_body(f, c);
     loop_watch_end(f->loop, lws_get_socket_fd(c->wsi), c);
     if (c->response.then == THEN_WAIT) {
         be_deaf(f, c);
@@ -713,7 +719,10 @@ static int on_head(front *f, conn *c, const char *path, size_t path_size) {
         refuse(c, PROBLEM_TOO_LARGE, "the content is larger than any call takes", "limit", BODY_MAX, true);
         return 0;
     }
-    c->body = c->body_too_large ? NULL : malloc(n);
+    bool room = n <= BODIES_MAX - f->bodies;
+    c->body = c->body_too_large || !room ? NULL : malloc(n);
+    if (c->body != NULL)
+        f->bodies += n;
     if (c->body == NULL && !c->body_too_large) {
         refuse(c, PROBLEM_UNAVAILABLE, "nothing was changed; try again", NULL, 0, true);
         return 0;

@@ -63,6 +63,7 @@
 
 /* ---- several at once */
 #define CONNECTIONS_MAX 16384           /* and never more than the process may have descriptors */
+#define BODIES_MAX (256u * BODY_MAX)    /* contents that are there or still coming, of all connections together */
 #define CONNECTIONS_AN_ADDRESS_MAX 1024 /* a clinic or a mobile carrier behind one address */
 #define WAITS_A_DEVICE_MAX 4            /* tabs that don't know of each other */
 #define BATCH_MAX 256                   /* requests in one transaction */

@@ -500,6 +500,21 @@ test('connections of one address are bounded', async () => {
     }
 });
 
+test('all contents that are still coming are bounded together; who asks small things is heard all the same', async () => {
+    const MIB = 1024 * 1024, bound = 256, announced = `POST /v1/clinics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${MIB}\r\n\r\n{`;
+    const asked = Promise.all(Array.from({ length: bound + 20 }, () => raw(announced, { ms: 3000 })));
+    await sleep(1000);
+    assert.equal((await fetch(`${relay.origin}/healthz`)).status, 200);
+    await staff.inbox(0);
+    const said = (await asked).map((a) => a.said);
+    assert.equal(said.filter((text) => /^HTTP\/1\.1 503 .*retry-after: \d/is.test(text)).length, 20);
+    assert.equal(said.filter((text) => text === '').length, bound);
+    for (;;) { // their room is free again as soon as the relay has seen them go
+        const { said: [...answer] } = await raw(announced, { ms: 300 });
+        if (answer.length === 0) break;
+    }
+});
+
 test('the log names no device, address, path or content', async () => {
     await staff.inbox(0);
     await exchange(`${relay.origin}/canary-path?canary=query`);
