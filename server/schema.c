@@ -135,8 +135,7 @@ const schema_step SCHEMA[] = {
     {3, false,
      "INSERT INTO clinic_use SELECT c.clinic, "
      "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
-     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) + "
-     "256 * (SELECT COUNT(*) FROM deliveries d WHERE d.clinic = c.clinic), "
+     "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM devices d WHERE d.clinic = c.clinic), "
      "(SELECT COUNT(*) FROM invitations i WHERE i.clinic = c.clinic) FROM clinics c"},
@@ -149,6 +148,10 @@ const schema_step SCHEMA[] = {
     {4, true,
      "CREATE TABLE nonces (clinic BYTEA NOT NULL, number BIGINT NOT NULL, mark BIGINT NOT NULL, minute BIGINT NOT "
      "NULL, digests BYTEA NOT NULL, PRIMARY KEY (clinic, number))"},
+    /* A delivery counts as well (DELIVERY_BYTES). */
+    {4, false,
+     "UPDATE clinic_use SET stored = stored + 256 * "
+     "(SELECT COUNT(*) FROM deliveries WHERE deliveries.clinic = clinic_use.clinic)"},
 };
 const size_t SCHEMA_STEPS = sizeof SCHEMA / sizeof *SCHEMA;
 

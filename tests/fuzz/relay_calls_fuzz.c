@@ -667,9 +667,10 @@ static void check_use(void) {
         store,
         "SELECT 1 FROM clinics c LEFT JOIN clinic_use u ON u.clinic = c.clinic WHERE COALESCE(u.stored, 0) <> "
         "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM events e WHERE e.clinic = c.clinic) + "
-        "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) OR "
+        "(SELECT COALESCE(SUM(LENGTH(data)), 0) FROM scheduled s WHERE s.clinic = c.clinic) + "
+        "$1 * (SELECT COUNT(*) FROM deliveries d WHERE d.clinic = c.clinic) OR "
         "COALESCE(u.group_count, 0) <> (SELECT COUNT(*) FROM mls_groups g WHERE g.clinic = c.clinic)",
-        NULL, 0);
+        &(db_value){.kind = DB_INTEGER, .integer = DELIVERY_BYTES}, 1);
     REQUIRE(!db_next(&rows));
     rows = db_query_values(
         store,

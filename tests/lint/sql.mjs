@@ -16,7 +16,7 @@ const EXCEPTIONS = [
   { file: 'tidy.c', sql: /ORDER BY \w+(, \w+)* LIMIT \$\d$/, why: 'the slow round: a page of each shard every ten seconds' },
   { file: 'retention.c', sql: /^SELECT \w\.clinic, \w\.\w+, p\.days/, why: 'the slow round' },
   { file: 'calls_schedule.c', sql: /^SELECT clinic FROM scheduled WHERE deliver_at <= \$1/, why: 'what is due, wherever: once a second, by an index of each shard (scheduled_by_time)' },
-  { file: 'schema.c', sql: /^INSERT INTO (clinic_use|blob_shares) SELECT /, why: 'a migration counts once what is there' },
+  { file: 'schema.c', sql: /^(INSERT INTO (clinic_use|blob_shares) SELECT |UPDATE clinic_use SET stored = stored \+ 256 )/, why: 'a migration counts once what is there' },
   { file: 'schema.c', sql: /^SELECT .* ORDER BY \w+/, why: 'doctor reads everything' },
   { file: 'backup.c', sql: /^SELECT count/, why: 'SQLite only: is it a copy of ours' },
   { file: 'doctor.c', sql: /./, why: 'doctor reads everything' },

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash, createHmac, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { KIND, RIGHT, b64u, randomId } from '../client.mjs';
-import { checksOf } from '../suite.mjs';
+import { Skip, checksOf } from '../suite.mjs';
 
 const check = checksOf('step-up');
 const POLICY = { staff: 'webauthn-or-totp', staff_idle_s: 900, staff_overall_s: 43200, patients: 'local', patient_idle_s: 1800, patient_overall_s: 86400 };
