@@ -13,9 +13,11 @@
 #define FREE 0
 #define TAKEN_BACK 1 /* and no digest is one of these two */
 
-/* The digests of a minute: open addressing, at most half full. */
+/* The digests of a minute: open addressing, at most half full. A device chooses its nonces, so where a digest's slot is depends on a
+ * secret: multiply-shift with a random odd key. */
 typedef struct nonce_set {
     int64_t minute;
+    uint64_t key;
     uint64_t *slots;
     size_t room, used; /* used: those taken back, too */
 } nonce_set;
@@ -35,6 +37,7 @@ typedef struct nonce_taken {
 
 struct nonces {
     nonce_set sets[MINUTES];
+    uint64_t key;
     nonce_clinic *clinics;
     nonce_taken *taken;
     size_t clinics_count, clinics_room, taken_count, taken_room;
@@ -42,7 +45,11 @@ struct nonces {
 
 err nonces_open(nonces **out) {
     *out = calloc(1, sizeof **out);
-    return *out != NULL ? OK : ERR_NO_MEMORY;
+    if (*out == NULL)
+        return ERR_NO_MEMORY;
+    randombytes_buf(&(*out)->key, sizeof(*out)->key);
+    (*out)->key |= 1;
+    return OK;
 }
 
 void nonces_close(nonces *o) {
@@ -58,14 +65,14 @@ void nonces_close(nonces *o) {
 /* ---- the set of a minute */
 
 static uint64_t *slot_of(const nonce_set *s, uint64_t digest) {
-    size_t i = (size_t)digest & (s->room - 1);
+    size_t i = (size_t)(digest * s->key >> 32) & (s->room - 1);
     while (s->slots[i] != FREE && s->slots[i] != digest)
         i = (i + 1) & (s->room - 1);
     return &s->slots[i];
 }
 
 static bool grow(nonce_set *s) {
-    nonce_set larger = {.minute = s->minute, .room = s->room != 0 ? 2 * s->room : SET_SLOTS_MIN};
+    nonce_set larger = {.minute = s->minute, .key = s->key, .room = s->room != 0 ? 2 * s->room : SET_SLOTS_MIN};
     if (larger.room > 2 * (size_t)NONCES_A_MINUTE_MAX)
         return false;
     larger.slots = calloc(larger.room, sizeof *larger.slots);
@@ -90,7 +97,7 @@ static nonce_set *set_of(nonces *o, int64_t minute, int64_t now) {
         if (s->minute >= now - MINUTES_BEFORE && s->minute < now - MINUTES_BEFORE + MINUTES)
             return NULL;
         free(s->slots);
-        *s = (nonce_set){.minute = minute};
+        *s = (nonce_set){.minute = minute, .key = o->key};
     }
     return s;
 }
@@ -230,7 +237,7 @@ void nonces_begin(relay *r) {
     for (size_t i = 0; i < MINUTES; i++)
         if (o->sets[i].minute < now - MINUTES_BEFORE) {
             free(o->sets[i].slots);
-            o->sets[i] = (nonce_set){.minute = o->sets[i].minute};
+            o->sets[i] = (nonce_set){.minute = o->sets[i].minute, .key = o->key};
         }
 }
 
