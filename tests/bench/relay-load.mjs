@@ -429,14 +429,14 @@ async function overload() {
     ['', 'due/s', 'begun/s', 'accepted/s', 'p50 / p99 / max ms', 'refused/s', 'p50 / p99 / max ms', 'last refusal', 'aim'],
     ...PHASES.map(({ what, seconds, aim }, i) => {
       const p = run.phases[i], late = p.late_ms > LATE_MS;
-      const times = (/** @type {any} */ l) => (late || l.count === 0 ? '-' : [l.p50_ms, l.p99_ms, l.max_ms].map(figure).join(' / '));
+      const times = (/** @type {any} */ l) => (l.count === 0 ? '-' : [l.p50_ms, l.p99_ms, l.max_ms].map(figure).join(' / '));
       const last = p.refused.count === 0 ? 'none' : `${figure(p.last_refused_ms / 1000)} s after its begin`;
       const begun = `${figure(p.offered_rate)}${late ? `, late by ${figure(p.late_ms)} ms` : ''}`;
       return [what, figure(p.asked_rate), begun, figure(p.accepted.count / seconds), times(p.accepted), figure(p.refused.count / seconds), times(p.refused), last, aim];
     }),
   ]);
   for (const [i, p] of run.phases.entries())
-    if (p.late_ms > LATE_MS) console.log(`${PHASES[i]?.what}: ${p.busy_max === OPEN ? 'all connections waited for their answers' : 'the load was too slow'}, so this was not offered; its times mean nothing.`);
+    if (p.late_ms > LATE_MS) console.log(`${PHASES[i]?.what}: ${p.busy_max === OPEN ? 'all connections waited for their answers' : 'the load was too slow'}, so some requests began late; the times contain that.`);
   console.log(`The load took ${figure(run.own_cpu_s / run.wall_s)} of a processor, the relay ${figure(run.servers_cpu_s / run.wall_s)}.`);
   console.log(`A served message takes ${figure(each)} µs of the relay's processor${all('refused') > 0 ? `, a refused one ${figure(refusal)} (with all that so many connections cost)` : ''}.`);
   console.log(`Of ${INSISTING.toLocaleString('en-US')} who ask again at once, whatever Retry-After says, it takes ${figure(median(insisting.map((m) => m.rate)))} a second and refuses ${figure(median(insisting.map((m) => m.refused / (2 * SECONDS))))}.\n`);
